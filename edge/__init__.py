@@ -1,0 +1,1 @@
+"""The device side of fancl: from a folder of pictures to who was seen, without torch."""

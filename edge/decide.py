@@ -1,0 +1,83 @@
+"""From similarities to a proposal: match, new, review or unidentifiable.
+
+Similarities are cosines, higher is closer. One decision is made per animal and event, from the
+mean over its usable frames of its similarity to each individual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+DecisionKind = Literal["match", "new", "review", "unidentifiable"]
+Statistic = Literal["similarity", "lead"]
+NUM_RIVALS = 5  # the lead is measured against the mean of ranks 2 to 6
+MIN_FRAMES_FOR_NEW = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """At or above `match`: a known animal; below `new`: a new one; between: a person looks."""
+
+    statistic: Statistic
+    match: float
+    new: float
+    source: str  # "gallery", "model (pseudo-labels)", "model (labels)"
+    wrong_name_rate: float | None  # strangers' events given a known name, where measured
+    false_new_rate: float | None  # known animals' events called new, where measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Individuals by mean similarity, best first; both arrays have one entry an individual."""
+
+    individual_ids: tuple[str, ...]
+    similarities: tuple[float, ...]
+    num_frames: int  # usable frames behind the means
+
+    def value(self, statistic: Statistic) -> float:
+        return self.similarities[0] if statistic == "similarity" else lead(self.similarities)
+
+
+def rank(individual_ids: list[str], similarities_NI: NDArray[np.float32]) -> Ranking:
+    """Mean over N frames of each individual's similarity, sorted; ties keep the given order."""
+    mean_I = similarities_NI.mean(axis=0)
+    order = np.argsort(-mean_I, kind="stable")
+    return Ranking(
+        individual_ids=tuple(individual_ids[i] for i in order),
+        similarities=tuple(float(mean_I[i]) for i in order),
+        num_frames=len(similarities_NI),
+    )
+
+
+def lead(sorted_similarities: tuple[float, ...]) -> float:
+    """How far the best stands out: its similarity minus the mean of the next ranks.
+
+    A raw cosine shifts with light and encoder; the rivals shift with it, so their mean is the
+    zero that transfers. With a single individual there is no rival and the lead is the cosine.
+    """
+    rivals = sorted_similarities[1 : 1 + NUM_RIVALS]
+    return sorted_similarities[0] - (float(np.mean(rivals)) if rivals else 0.0)
+
+
+def decide(ranking: Ranking | None, thresholds: Thresholds | None) -> DecisionKind:
+    """The proposal for one animal in one event.
+
+    `ranking` is None where no frame is usable; an empty one means an empty gallery.
+    """
+    if ranking is None or ranking.num_frames == 0:
+        return "unidentifiable"
+    enough_for_new = ranking.num_frames >= MIN_FRAMES_FOR_NEW
+    if not ranking.individual_ids:
+        return "new" if enough_for_new else "review"
+    if thresholds is None:
+        return "review"
+    value = ranking.value(thresholds.statistic)
+    if value >= thresholds.match:
+        return "match"
+    if value < thresholds.new and enough_for_new:
+        return "new"
+    return "review"

@@ -1,0 +1,1 @@
+"""The bridge: from what training leaves to the one file a device needs."""
