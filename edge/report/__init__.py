@@ -1,0 +1,1 @@
+"""Reports over what the device has recorded."""
