@@ -203,11 +203,13 @@ def test_the_top_counts_sightings_and_what_a_person_has_to_look_at() -> None:
 
 def test_a_known_animal_leads_from_its_sighting_to_the_one_before() -> None:
     # newest first: F02 today (event-1), K05 (event-2), F02 yesterday (event-3)
-    today = replace(KNOWN, start=DAWN + timedelta(days=1), end=DAWN + timedelta(days=1))
+    today = replace(
+        KNOWN, event_id="today", start=DAWN + timedelta(days=1), end=DAWN + timedelta(days=1)
+    )
     other = replace(KNOWN, individual_id="id-k05", name="K05", start=DAWN + timedelta(hours=1))
     markup = render_page("Sightings", SUMMARY, [KNOWN, today, other])
     assert markup.count("Sighting before") == 1
-    assert '<a href="#event-3">Sighting before</a>' in markup
+    assert 'Event today. <a href="#event-3">' in markup
     assert '<a href="#event-1"><bdi>F02</bdi></a>' in markup
 
 
