@@ -1,0 +1,92 @@
+# `make` alone checks everything that a change must pass; `make help` lists the rest.
+
+PYTHON ?= python3
+WORLD_SEED ?= 1
+TRAIN_SEED ?= 1
+OUT ?= demo
+
+PY := .venv/bin/python
+EDGE_PY := .venv-edge/bin/python
+
+.DEFAULT_GOAL := check
+.NOTPARALLEL:
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-quality dist installed
+
+check: lint types imports test  ## what a change must pass (also: plain `make`)
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: .venv/.dependencies  ## make .venv with everything for training and development
+	@if [ ! -e .venv/.editable ]; then \
+	    $(PY) -m pip install -q --no-deps -e . && touch .venv/.editable; fi
+
+demo: installed  ## draw a world, train on it, name who walked past (WORLD_SEED=1 TRAIN_SEED=1)
+	@out=$$(mkdir -p "$(OUT)" && cd "$(OUT)" && pwd) && cd .venv && bin/python -I -m trainer.demo \
+	    --out "$$out" --world-seed $(WORLD_SEED) --train-seed $(TRAIN_SEED)
+
+test: env  ## the default test suite
+	@$(PY) -m pytest -q
+
+test-edge: dist .venv-edge/.dependencies  ## the device's tests against the built wheel, without torch
+	@$(EDGE_PY) -m pip install -q --no-deps --force-reinstall dist/fancl-*.whl
+	@sh tests/run_on_wheel.sh .venv-edge
+	@cat .venv-edge/.size
+
+lint: env  ## style and formatting
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: env  ## static types
+	@$(PY) -m mypy edge export trainer
+
+imports: env  ## who may import whom
+	@.venv/bin/lint-imports
+
+ci: lint types imports test test-edge  ## everything the build server runs
+
+fault: env  ## kills and full disks
+	@$(PY) -m pytest -q -m fault
+
+bench-quality: env  ## identification quality; FULL=1 for the long form
+	@$(PY) benchmarks/quality.py
+
+dist: .venv-build/.ready  ## build the wheel that goes to a device
+	@rm -rf build dist/fancl-*.whl
+	@.venv-build/bin/python -m pip wheel -q --no-deps -w dist .
+	@echo "built $$(ls dist/fancl-*.whl)"
+
+# The built wheel in .venv, in place of the editable install: what the demo runs is what ships.
+installed: .venv/.dependencies dist
+	@rm -f .venv/.editable
+	@$(PY) -m pip install -q --no-deps --force-reinstall dist/fancl-*.whl
+	@cd .venv && bin/python -I -c "import trainer; assert 'site-packages' in trainer.__file__, trainer"
+
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "fancl needs Python 3.10 or later, $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
+	         "name another one: make PYTHON=python3.12"; exit 1; }
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1) || { \
+	    rm -rf $(1); echo "cannot make $(1); on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(1)/bin/python -m pip install -q --upgrade pip
+endef
+
+.venv/.dependencies: pyproject.toml
+	$(call make_venv,.venv)
+	@echo "installing training and development packages into .venv (several GB, a few minutes) ..."
+	@$(PY) -m pip install -q -e '.[train,dev]'
+	@touch .venv/.editable $@
+
+.venv-build/.ready:
+	$(call make_venv,.venv-build)
+	@touch $@
+
+# Its size is taken before the test tools come in: this is what a device needs.
+.venv-edge/.dependencies: pyproject.toml | dist
+	@rm -rf .venv-edge
+	$(call make_venv,.venv-edge)
+	@echo "installing the device's packages into .venv-edge ..."
+	@$(EDGE_PY) -m pip install -q "$$(ls dist/fancl-*.whl)[edge]"
+	@echo "size of the device's environment: $$(du -sm .venv-edge | cut -f1) MB" > .venv-edge/.size
+	@$(EDGE_PY) -m pip install -q 'pytest>=8.3' 'pytest-timeout>=2.3'
+	@touch $@

@@ -1,0 +1,53 @@
+"""What importing a module needs: training must work on Windows, the device without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+CONTRACT_MODULES = (
+    "model",
+    "preprocess",
+    "encoder",
+    "media",
+    "detect",
+    "events",
+    "decide",
+    "calibrate",
+    "errors",
+    "pictures",
+)
+TRAINING_STACK = (
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip",
+    "onnx",
+    "sklearn",
+    "pandas",
+    "matplotlib",
+)
+
+
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", CONTRACT_MODULES)
+def test_a_contract_module_imports_where_fcntl_and_resource_do_not_exist(name: str) -> None:
+    done = _run(
+        f"import sys\nsys.modules['fcntl'] = sys.modules['resource'] = None\nimport edge.{name}\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_device_commands_load_nothing_of_the_training_stack() -> None:
+    done = _run(
+        "import sys\n"
+        "import edge.cli\n"
+        f"print(*sorted({set(TRAINING_STACK)!r}.intersection(sys.modules)))\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
