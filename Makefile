@@ -19,7 +19,7 @@ help:  ## this list
 
 env: .venv/.dependencies  ## make .venv with everything for training and development
 	@if [ ! -e .venv/.editable ]; then \
-	    $(PY) -m pip install -q --no-deps -e . && touch .venv/.editable; fi
+	    $(PY) -m pip install -qq --no-deps -e . && touch .venv/.editable; fi
 
 demo: installed  ## draw a world, train on it, name who walked past (WORLD_SEED=1 TRAIN_SEED=1)
 	@out=$$(mkdir -p "$(OUT)" && cd "$(OUT)" && pwd) && cd .venv && bin/python -I -m trainer.demo \
@@ -29,7 +29,7 @@ test: env  ## the default test suite
 	@$(PY) -m pytest -q
 
 test-edge: dist .venv-edge/.dependencies  ## the device's tests against the built wheel, without torch
-	@$(EDGE_PY) -m pip install -q --no-deps --force-reinstall dist/fancl-*.whl
+	@$(EDGE_PY) -m pip install -qq --no-deps --force-reinstall dist/fancl-*.whl
 	@sh tests/run_on_wheel.sh .venv-edge
 	@cat .venv-edge/.size
 
@@ -53,13 +53,13 @@ bench-quality: env  ## identification quality; FULL=1 for the long form
 
 dist: .venv-build/.ready  ## build the wheel that goes to a device
 	@rm -rf build dist/fancl-*.whl
-	@.venv-build/bin/python -m pip wheel -q --no-deps -w dist .
+	@.venv-build/bin/python -m pip wheel -qq --no-deps -w dist .
 	@echo "built $$(ls dist/fancl-*.whl)"
 
 # The built wheel in .venv, in place of the editable install: what the demo runs is what ships.
 installed: .venv/.dependencies dist
 	@rm -f .venv/.editable
-	@$(PY) -m pip install -q --no-deps --force-reinstall dist/fancl-*.whl
+	@$(PY) -m pip install -qq --no-deps --force-reinstall dist/fancl-*.whl
 	@cd .venv && bin/python -I -c "import trainer; assert 'site-packages' in trainer.__file__, trainer"
 
 define make_venv
@@ -68,13 +68,13 @@ define make_venv
 	         "name another one: make PYTHON=python3.12"; exit 1; }
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1) || { \
 	    rm -rf $(1); echo "cannot make $(1); on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@$(1)/bin/python -m pip install -q --upgrade pip
+	@$(1)/bin/python -m pip install -qq --upgrade pip
 endef
 
 .venv/.dependencies: pyproject.toml
 	$(call make_venv,.venv)
 	@echo "installing training and development packages into .venv (several GB, a few minutes) ..."
-	@$(PY) -m pip install -q -e '.[train,dev]'
+	@$(PY) -m pip install -qq -e '.[train,dev]'
 	@touch .venv/.editable $@
 
 .venv-build/.ready:
@@ -86,7 +86,7 @@ endef
 	@rm -rf .venv-edge
 	$(call make_venv,.venv-edge)
 	@echo "installing the device's packages into .venv-edge ..."
-	@$(EDGE_PY) -m pip install -q "$$(ls dist/fancl-*.whl)[edge]"
+	@$(EDGE_PY) -m pip install -qq "$$(ls dist/fancl-*.whl)[edge]"
 	@echo "size of the device's environment: $$(du -sm .venv-edge | cut -f1) MB" > .venv-edge/.size
-	@$(EDGE_PY) -m pip install -q 'pytest>=8.3' 'pytest-timeout>=2.3'
+	@$(EDGE_PY) -m pip install -qq 'pytest>=8.3' 'pytest-timeout>=2.3'
 	@touch $@
