@@ -42,6 +42,7 @@ getent group edge-inbox >/dev/null || groupadd --system edge-inbox
 getent passwd edge-watch >/dev/null ||
     useradd --system --user-group --no-create-home --home-dir /var/lib/edge-watch \
         --shell /usr/sbin/nologin edge-watch
+usermod --append --groups edge-inbox edge-watch
 # Whoever brings pictures writes into the inbox by being in the group edge-inbox.
 if [ ! -d /camera/inbox ]; then
     install -d -m 2770 -o root -g edge-inbox /camera/inbox
