@@ -1,0 +1,95 @@
+"""The settings of edge-watch: one TOML file and a few flags become one frozen object."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from edge.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_FILE = Path("/etc/edge-watch/config.toml")
+
+
+class After(str, Enum):
+    """What happens to a picture's file once it is recorded for good."""
+
+    keep = "keep"
+    move = "move"
+    delete = "delete"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The keys of the TOML file are these fields."""
+
+    model: Path | None = None  # None: STATE/model.onnx
+    boxes: Path | None = None  # a MegaDetector JSON; None: the whole frame is the animal
+    after: After = After.keep
+    settle_seconds: float = 2.0  # a file unchanged for so long is taken for whole
+    rescan_seconds: float = 60.0  # the inbox is searched at least so often
+    event_gap_seconds: float = 60.0  # a longer pause at one camera begins a new event
+    min_confidence: float = 0.2  # boxes the detector is less sure of are left out
+    num_threads: int = 0  # for the encoder; 0: as many as there are cores
+
+
+def read_settings(file: Path | None) -> Settings:
+    """The settings of a TOML file; of the default file or none, where no file is given."""
+    if file is None:
+        if not DEFAULT_FILE.is_file():
+            return Settings()
+        file = DEFAULT_FILE
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the settings {file}: {error.strerror}; give another with --config FILE"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{file} is not a TOML file: {error}") from error
+    return _settings(content, file)
+
+
+def override(settings: Settings, **flags: Any) -> Settings:
+    """The settings with every flag that was given (is not None) in its place."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return dataclasses.replace(settings, **given)
+
+
+def _settings(content: dict[str, Any], file: Path) -> Settings:
+    fields = {field.name: field.default for field in dataclasses.fields(Settings)}
+    unknown = sorted(content.keys() - fields.keys())
+    if unknown:
+        raise ConfigError(
+            f"{file} has the unknown key {', '.join(unknown)}; the keys are "
+            f"{', '.join(sorted(fields))}"
+        )
+    return Settings(**{key: _value(key, value, file) for key, value in content.items()})
+
+
+def _value(key: str, value: Any, file: Path) -> Any:
+    if key in {"model", "boxes"}:
+        if not isinstance(value, str):
+            raise _wrong(key, value, "a file's name in quotes", file)
+        return file.parent / value  # relative to the settings, not to where one happens to stand
+    if key == "after":
+        if value not in {one.value for one in After}:
+            raise _wrong(key, value, 'one of "keep", "move", "delete"', file)
+        return After(value)
+    whole = key == "num_threads"
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not fits or value < 0:
+        raise _wrong(key, value, "a whole number, 0 or more" if whole else "a number >= 0", file)
+    return value if whole else float(value)
+
+
+def _wrong(key: str, value: Any, wanted: str, file: Path) -> ConfigError:
+    return ConfigError(f"{file}: {key} = {value!r} must be {wanted}")

@@ -1,0 +1,270 @@
+"""Adding known animals to the gallery: from folders, a metadata.csv, or a training run's clusters.
+
+What is written is one transaction a batch: stopping half-way loses nothing, and starting again
+adds only what is missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import media, store_gallery
+from edge.crops import Cut, cut
+from edge.detect import WHOLE_FRAME, Box
+from edge.encoder import Encoder
+from edge.errors import InputError, MediaError
+from edge.gallery import require_encoder
+from edge.pictures import Flank, read_collection
+from edge.state import StateFolder, crop_name, write_crops
+from edge.store import Store
+from edge.store_gallery import NewExemplar
+from edge.text import printable
+
+_BATCH = 32
+_OUTLIER = -1
+_CLUSTERS_FILE = "clusters.csv"
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A picture, or one box in it, said to show an individual."""
+
+    path: Path
+    individual: str
+    box: Box | None  # None: the whole picture
+    flank: Flank
+    encounter: str | None
+    captured_at: datetime | None
+    provisional: bool  # the name is a cluster's number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enrolment:
+    """What came of it."""
+
+    added: dict[str, int] = field(default_factory=dict)  # exemplars by individual
+    already_there: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)  # with the reason
+    also_elsewhere: list[str] = field(default_factory=list)  # the same crop in two individuals
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    candidate: Candidate
+    sha256: str
+    box: Box  # relative
+    captured_at: datetime | None
+    cut: Cut
+
+
+def read_candidates(source: Path, split: str | None) -> list[Candidate]:
+    """What SOURCE says; raises InputError when it is none of the three forms."""
+    if source.is_dir() and (source / _CLUSTERS_FILE).is_file():
+        source = source / _CLUSTERS_FILE
+    if source.name == _CLUSTERS_FILE:
+        if split is not None:
+            raise InputError(f"{source} has no splits; leave --split away")
+        return _from_clusters(source)
+    return _from_collection(source, split)
+
+
+def _from_collection(source: Path, split: str | None) -> list[Candidate]:
+    collection = read_collection(source, split)
+    nameless = [one.name for one in collection.pictures if not one.identity]
+    if nameless:
+        raise InputError(
+            f"{len(nameless)} of {len(collection.pictures)} pictures belong to nobody, the first "
+            f"is {printable(nameless[0])}: put each picture into a sub-folder with the "
+            "individual's name, or fill the column 'identity' of metadata.csv"
+        )
+    return [
+        Candidate(
+            path=one.path,
+            individual=one.identity or "",
+            box=one.box,
+            flank=one.flank,
+            encounter=one.encounter,
+            captured_at=one.captured_at,
+            provisional=False,
+        )
+        for one in collection.pictures
+    ]
+
+
+def _from_clusters(table: Path) -> list[Candidate]:
+    root = _data_folder(table.parent / "config.json")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read {table}: {error}; train again") from error
+    candidates: list[Candidate] = []
+    for line, row in enumerate(rows, start=2):
+        candidate = _cluster_row(root, row, f"{table} line {line}")
+        if candidate is not None:
+            candidates.append(candidate)
+    if not candidates:
+        raise InputError(
+            f"{table} holds no cluster: every picture is an outlier. Train longer, or enrol from "
+            "a folder with one sub-folder an individual"
+        )
+    return candidates
+
+
+def _cluster_row(root: Path, row: dict[str, str], where: str) -> Candidate | None:
+    """None for an outlier."""
+    try:
+        cluster = int(row["pseudo_label"])
+        path = root / row["path"]
+        sides = [row.get(side) or "" for side in ("x", "y", "width", "height")]
+        values = [float(side) for side in sides] if all(sides) else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{where} cannot be read ({error!r}); a run's clusters.csv has the columns path, "
+            "sha256, pseudo_label, similarity_to_centre"
+        ) from error
+    if cluster == _OUTLIER:
+        return None
+    if not path.is_file():
+        raise InputError(
+            f"{where} names {path}, which is not there; put the training pictures back, or enrol "
+            "from a folder"
+        )
+    box = None
+    if values is not None:
+        x, y, width, height = values
+        box = Box(x=x, y=y, width=width, height=height, relative=True)
+    return Candidate(
+        path=path,
+        individual=f"cluster {cluster:03d}",
+        box=box,
+        flank="unknown",
+        encounter=None,
+        captured_at=None,
+        provisional=True,
+    )
+
+
+def _data_folder(config: Path) -> Path:
+    """The folder that the paths in clusters.csv are relative to."""
+    try:
+        data = Path(json.loads(config.read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{config} does not tell where the training pictures are ({error!r}); give the run's "
+            "folder as fancl-train left it"
+        ) from error
+    return data.parent if data.is_file() else data
+
+
+def enroll(
+    store: Store,
+    state: StateFolder,
+    encoder: Encoder,
+    candidates: Sequence[Candidate],
+    advance: Advance,
+) -> Enrolment:
+    """Adds the candidates; a picture that cannot be used is told and left out."""
+    require_encoder(store, encoder.manifest.encoder_id)
+    report = Enrolment()
+    for batch in _batches(candidates):
+        prepared = _prepare(encoder, batch, report)
+        _record(store, state, encoder, prepared, report)
+        advance(len(batch))
+    return report
+
+
+def _batches(candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
+    for start in range(0, len(candidates), _BATCH):
+        yield candidates[start : start + _BATCH]
+
+
+def _prepare(encoder: Encoder, batch: Sequence[Candidate], report: Enrolment) -> list[_Prepared]:
+    prepared: list[_Prepared] = []
+    for candidate in batch:
+        try:
+            one = _prepare_one(encoder, candidate)
+        except MediaError as error:
+            report.unusable.append(f"{printable(str(candidate.path))} ({error})")
+            continue
+        if one.cut.usable:
+            prepared.append(one)
+        else:
+            report.unusable.append(f"{printable(str(candidate.path))} (the animal is too small)")
+    return prepared
+
+
+def _prepare_one(encoder: Encoder, candidate: Candidate) -> _Prepared:
+    data = media.read_bytes(candidate.path)
+    frame = media.decode(data)
+    height, width = frame.image_HWC.shape[:2]
+    return _Prepared(
+        candidate=candidate,
+        sha256=hashlib.sha256(data).hexdigest(),
+        box=candidate.box.to_relative(width, height) if candidate.box else WHOLE_FRAME,
+        captured_at=candidate.captured_at or frame.captured_at,
+        cut=cut(frame.image_HWC, candidate.box, encoder.manifest.input),
+    )
+
+
+def _record(
+    store: Store,
+    state: StateFolder,
+    encoder: Encoder,
+    prepared: list[_Prepared],
+    report: Enrolment,
+) -> None:
+    if not prepared:
+        return
+    embeddings = encoder.embed(np.stack([one.cut.encoder_HWC for one in prepared]))
+    write_crops(state, [one.cut.jpeg for one in prepared])
+    added: dict[str, list[str]] = {}  # sha256 of the pictures, by individual_id
+    with store.transaction():
+        for one, emb_D in zip(prepared, embeddings.astype(np.float16), strict=True):
+            name = one.candidate.individual
+            owners = store_gallery.owners(store, one.sha256, one.box)
+            if name in owners:
+                report.already_there.append(printable(str(one.candidate.path)))
+                continue
+            if owners:
+                report.also_elsewhere.append(
+                    f"{printable(str(one.candidate.path))} is now an exemplar of "
+                    f"{printable(name)} and of {printable(', '.join(owners))}"
+                )
+            individual_id = store_gallery.find_individual(
+                store, name
+            ) or store_gallery.add_individual(store, name, one.candidate.provisional)
+            store_gallery.add_exemplar(store, individual_id, _exemplar(one, encoder, emb_D))
+            added.setdefault(individual_id, []).append(one.sha256)
+            report.added[name] = report.added.get(name, 0) + 1
+        for individual_id, pictures in added.items():
+            store_gallery.log(
+                store,
+                "enroll",
+                individual_id,
+                {"pictures": pictures, "encoder_id": encoder.manifest.encoder_id},
+            )
+
+
+def _exemplar(one: _Prepared, encoder: Encoder, emb_D: NDArray[np.float16]) -> NewExemplar:
+    return NewExemplar(
+        sha256=one.sha256,
+        display=printable(str(one.candidate.path)),
+        box=one.box,
+        flank=one.candidate.flank,
+        encounter=one.candidate.encounter,
+        captured_at=one.captured_at,
+        embedding=emb_D,
+        encoder_id=encoder.manifest.encoder_id,
+        crop=crop_name(one.cut.jpeg),
+    )

@@ -1,0 +1,65 @@
+"""Which detections belong together: events by time, and the animals inside an event.
+
+Pure functions over times and embeddings; the database part is in edge/sightings.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+EVENT_GAP_SECONDS = 60.0
+
+
+def group_by_gap(
+    times: Sequence[datetime], gap_seconds: float = EVENT_GAP_SECONDS
+) -> list[list[int]]:
+    """Positions in `times`, in order of time, cut wherever more than the gap lies between two."""
+    order = sorted(range(len(times)), key=lambda position: times[position])
+    groups: list[list[int]] = []
+    for position in order:
+        if groups and times[position] - times[groups[-1][-1]] <= timedelta(seconds=gap_seconds):
+            groups[-1].append(position)
+        else:
+            groups.append([position])
+    return groups
+
+
+def split_animals(frames: Sequence[str], emb_ND: NDArray[np.float32]) -> list[list[int]]:
+    """Positions of the detections of each animal in one event; two boxes in a frame are two.
+
+    `frames` names the frame of each detection, in order of time. There are as many animals as the
+    fullest frame has boxes; that frame starts them, the others join greedily by similarity to an
+    animal's mean embedding, at most one detection a frame. A row of zeros (a detection without an
+    embedding) joins what is left over.
+    """
+    by_frame: dict[str, list[int]] = {}
+    for position, frame in enumerate(frames):
+        by_frame.setdefault(frame, []).append(position)
+    if not by_frame:
+        return []
+    fullest = max(by_frame, key=lambda frame: len(by_frame[frame]))
+    animals = [[position] for position in by_frame.pop(fullest)]
+    sums_AD = emb_ND[[animal[0] for animal in animals]].astype(np.float32)
+    for positions in by_frame.values():
+        for position, animal_index in _assign(emb_ND[positions], sums_AD):
+            animals[animal_index].append(positions[position])
+            sums_AD[animal_index] += emb_ND[positions[position]]
+    return sorted(sorted(animal) for animal in animals)
+
+
+def _assign(emb_ND: NDArray[np.float32], sums_AD: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """(detection, animal) pairs of one frame, the most similar pair first."""
+    lengths = np.linalg.norm(sums_AD, axis=1, keepdims=True)
+    similarity_NA = emb_ND @ (sums_AD / np.maximum(lengths, 1e-12)).T
+    pairs: list[tuple[int, int]] = []
+    for _ in range(len(emb_ND)):
+        flat = int(np.argmax(similarity_NA))
+        detection, animal = divmod(flat, similarity_NA.shape[1])
+        pairs.append((detection, animal))
+        similarity_NA[detection, :] = -np.inf
+        similarity_NA[:, animal] = -np.inf
+    return pairs

@@ -1,0 +1,83 @@
+"""What the HTML page shows, gathered from the state folder: events, crops and exemplars."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import PurePath
+
+from edge import store_report
+from edge.report.page import EventCard, Picture, Summary, render_page
+from edge.state import StateFolder
+from edge.store import DECISIONS_KEY, Store, get_meta
+from edge.store_report import CropRow, Record
+
+_MAX_CROPS = 4  # pictures a side; a page must open on a phone
+_MAX_EXEMPLARS = 2
+
+
+def page(store: Store, state: StateFolder, title: str) -> str:
+    rows = list(store_report.event_rows(store))
+    return render_page(title, _summary(store, rows), [_card(store, state, row) for row in rows])
+
+
+def _summary(store: Store, rows: list[Record]) -> Summary:
+    totals = store_report.totals(store)
+    names = Counter(row["name"] for row in rows if row["decision"] == "match")
+    models = store_report.models_used(store)
+    model_name, encoder_id = models[0] if models else ("none yet", "")
+    return Summary(
+        num_media=totals.num_media,
+        num_events=len({row["event_id"] for row in rows}),
+        num_quarantined=totals.num_quarantined,
+        individuals=tuple(names.most_common()),
+        model_name=model_name,
+        encoder_id=encoder_id,
+        thresholds_sentence=get_meta(store, DECISIONS_KEY),
+        generated_at=datetime.now(),
+    )
+
+
+def _card(store: Store, state: StateFolder, row: Record) -> EventCard:
+    best, runner_up = row["individual_id"], row["runner_up"]
+    crops = store_report.observation_crops(store, row["observation_id"], _MAX_CROPS)
+    return EventCard(
+        event_id=row["event_id"],
+        deployment=row["deployment_id"],
+        start=datetime.fromisoformat(row["start"]),
+        end=datetime.fromisoformat(row["end"]),
+        num_frames=row["num_frames"],
+        decision=row["decision"],
+        individual_id=best,
+        name=row["name"],
+        similarity=row["similarity"],
+        runner_up_name=row["runner_up_name"],
+        runner_up_similarity=row["runner_up_similarity"],
+        crops=_pictures(state, crops),
+        best_exemplars=_exemplars(store, state, best),
+        runner_up_exemplars=_exemplars(store, state, runner_up),
+    )
+
+
+def _exemplars(store: Store, state: StateFolder, individual_id: str | None) -> tuple[Picture, ...]:
+    if individual_id is None:
+        return ()
+    rows = store_report.exemplar_crops(store, individual_id, _MAX_EXEMPLARS)
+    return _pictures(state, rows)
+
+
+def _pictures(state: StateFolder, rows: Iterable[CropRow]) -> tuple[Picture, ...]:
+    """A crop that somebody removed is left out: the page is about what is there."""
+    return tuple(
+        Picture(jpeg=state.crop(row.crop).read_bytes(), caption=_caption(row))
+        for row in rows
+        if state.crop(row.crop).is_file()
+    )
+
+
+def _caption(row: CropRow) -> str:
+    file_name = PurePath(row.display).name
+    if row.taken_at is None:
+        return file_name
+    return f"{datetime.fromisoformat(row.taken_at):%Y-%m-%d %H:%M:%S}, {file_name}"

@@ -1,0 +1,124 @@
+"""The state folder of a device: its files, its lock, and how a file is written for good.
+
+Does not cover the database inside it (edge/store.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.errors import StateError
+
+_TEMPORARY_SUFFIX = ".tmp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateFolder:
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "edge.db"
+
+    @property
+    def crops(self) -> Path:
+        return self.root / "crops"
+
+    @property
+    def archive(self) -> Path:
+        return self.root / "archive"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model.onnx"
+
+    def crop(self, name: str) -> Path:
+        return self.crops / f"{name}.jpg"
+
+
+def find_state(flag: Path | None) -> StateFolder:
+    """The folder of --state, else of $STATE_DIRECTORY (systemd sets it), else the user's own."""
+    if flag is not None:
+        return StateFolder(root=flag)
+    from_systemd = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if from_systemd:
+        return StateFolder(root=Path(from_systemd))
+    return StateFolder(root=Path.home() / ".local" / "state" / "edge-watch")
+
+
+@contextmanager
+def locked(state: StateFolder) -> Iterator[None]:
+    """Makes the folder and holds it for one writer; raises StateError when there is another."""
+    try:
+        state.crops.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(state.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StateError(
+            f"cannot write to the state folder {state.root}: {error.strerror}; "
+            "give another one with --state DIR"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StateError(
+                f"the state folder {state.root} is in use by another edge-watch or edge-gallery; "
+                "stop that one first, or give another folder with --state DIR"
+            ) from error
+        for orphan in state.crops.glob(f"*{_TEMPORARY_SUFFIX}"):
+            orphan.unlink()
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_crops(state: StateFolder, jpegs: Iterable[bytes]) -> None:
+    """Files named by the sha256 of their bytes, all on the disk for good when this returns."""
+    written = False
+    for jpeg in jpegs:
+        path = state.crop(crop_name(jpeg))
+        if not path.exists():
+            _write_synced(path, jpeg)
+            written = True
+    if written:
+        sync_folder(state.crops)
+
+
+def crop_name(jpeg: bytes) -> str:
+    return hashlib.sha256(jpeg).hexdigest()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """The whole file or none of it, whatever happens meanwhile; on the disk when this returns."""
+    _write_synced(path, data)
+    sync_folder(path.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StateError(
+            f"cannot write {path}: {error.strerror}; free some space or mend the disk, then "
+            "start again (nothing recorded so far is lost)"
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Without this a renamed file may be gone after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

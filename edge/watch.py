@@ -1,0 +1,228 @@
+"""Watching an inbox: what is to be done next, in which order, and what is told meanwhile.
+
+Scanning finds the work; what the kernel reports only ends the pause between two scans.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import watchfiles
+from rich.progress import Progress
+
+from edge import store_media, store_report
+from edge.batch import MAX_MEDIA, Pipeline, dispose_files, put_aside, run_batch, take_batch
+from edge.config import After, Settings
+from edge.errors import MediaError
+from edge.inbox import FoundFile, Inbox
+from edge.store_media import MAX_ATTEMPTS, KnownFile
+from edge.text import counted, printable
+
+_MAX_BATCH_SECONDS = 2.0  # what a power cut can cost
+_LONG_BACKLOG = 2 * MAX_MEDIA
+_TICK_SECONDS = 1.0  # how soon a stop is noticed while nothing happens
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    fresh: list[FoundFile]
+    retry: list[FoundFile]  # the program ended while it had them in hand: one at a time
+
+
+class Watch:
+    """One run of edge-watch over an inbox."""
+
+    def __init__(self, inbox: Inbox, pipeline: Pipeline, settings: Settings, tell: Tell) -> None:
+        self.counts: Counter[str] = Counter()
+        self.stop = threading.Event()
+        self._inbox = inbox
+        self._pipeline = pipeline
+        self._settings = settings
+        self._tell = tell
+        self._untold: dict[str, None] = {}  # events whose decision has not been printed yet
+        self._told: dict[str, None] = {}
+        self._batch_size = 4  # grows to what fits into the time
+
+    def run_once(self) -> None:
+        """Everything that is in the inbox now; waits a little for what is still arriving."""
+        patience = time.monotonic() + 3 * self._settings.settle_seconds
+        while (num_left := self.run_pass()) and not self.stop.is_set():
+            if time.monotonic() > patience:
+                self._tell(
+                    f"{counted(num_left, 'file')} still being written and left for the next run"
+                )
+                break
+            self.stop.wait(0.05 + self._settings.settle_seconds / 4)
+
+    def run_until_stopped(self) -> None:
+        tick = max(0.05, min(_TICK_SECONDS, self._settings.settle_seconds))
+        hints = self._hints(self._inbox.root, tick)
+        pause = 0.0  # what arrives before the kernel is asked to report is found by a second scan
+        while not self.stop.is_set():
+            num_left = self.run_pass()
+            until = time.monotonic() + pause
+            for changes in hints:
+                if changes or self.stop.is_set() or time.monotonic() >= until:
+                    break
+            pause = self._settings.settle_seconds if num_left else self._settings.rescan_seconds
+
+    def run_pass(self) -> int:
+        """One scan and all work found by it; the number of files that must wait."""
+        scan = self._inbox.scan()
+        work = self._sort_out(scan.ready)
+        queue = [*work.fresh, *work.retry]
+        num_done = 0
+        with Progress(disable=len(queue) < _LONG_BACKLOG, transient=True) as progress:
+            bar = progress.add_task("pictures", total=len(queue))
+            for batch in self._batches(work):
+                started = time.monotonic()
+                result = run_batch(self._pipeline, batch)
+                self._adapt(len(batch), time.monotonic() - started)
+                for file in result.finished:
+                    self._inbox.finish(file)
+                self.counts.update(result.counts)
+                num_done += len(result.finished)
+                self._tell_sightings(result.events)
+                progress.advance(bar, len(batch))
+        self._tell_sightings([])
+        return scan.num_unsettled + len(queue) - num_done
+
+    def events_told(self) -> list[str]:
+        return list(self._told)
+
+    def _batches(self, work: _Work) -> Iterator[list[FoundFile]]:
+        """Retries come last, so that a file that ends the program holds up nothing else."""
+        fresh = work.fresh
+        while fresh and not self.stop.is_set():
+            batch = take_batch(fresh, self._batch_size)
+            fresh = fresh[len(batch) :]
+            yield batch
+        for file in work.retry:
+            if self.stop.is_set():
+                return
+            yield [file]
+
+    def _adapt(self, num_media: int, seconds: float) -> None:
+        fitting = int(num_media * _MAX_BATCH_SECONDS / max(seconds, 1e-3))
+        self._batch_size = max(1, min(MAX_MEDIA, fitting, 2 * self._batch_size))
+
+    def _sort_out(self, files: Sequence[FoundFile]) -> _Work:
+        work = _Work(fresh=[], retry=[])
+        disposable: list[tuple[FoundFile, str]] = []
+        for file in files:
+            known = store_media.find_known(self._pipeline.store, file)
+            if known is None or known.reason == "unreadable":
+                self._begin(file, known, work)
+                continue
+            if known.state == "claimed" and known.attempts < MAX_ATTEMPTS:
+                work.retry.append(file)
+                continue
+            if known.state == "claimed":
+                self._give_up(file, known)
+            if known.state == "done" and known.sha256 and self._settings.after is not After.keep:
+                disposable.append((file, known.sha256))
+            self._inbox.finish(file)
+        dispose_files(self._pipeline, disposable)
+        return work
+
+    def _begin(self, file: FoundFile, known: KnownFile | None, work: _Work) -> None:
+        if file.problem is None:
+            work.fresh.append(file)
+            return
+        if known is None:
+            put_aside(self._pipeline, file, MediaError(*file.problem))
+            self.counts["quarantined"] += 1
+        self._inbox.finish(file)
+
+    def _give_up(self, file: FoundFile, known: KnownFile) -> None:
+        assert known.sha256 is not None
+        with self._pipeline.store.transaction():
+            store_media.quarantine(
+                self._pipeline.store,
+                known.sha256,
+                [file],
+                "crashed",
+                store_media.crash_detail(known.attempts),
+            )
+        self.counts["quarantined"] += 1
+
+    def _tell_sightings(self, touched: list[str]) -> None:
+        """Prints the events that the batch at hand did not touch any more."""
+        complete = [one for one in self._untold if one not in touched]
+        self._untold = dict.fromkeys(touched)
+        for event_id in complete:
+            for row in store_report.event_rows(self._pipeline.store, event_id):
+                self._tell(sighting_line(row))
+                self._told[event_id] = None
+
+    def _hints(self, root: Path, tick_seconds: float) -> Iterator[object]:
+        """Yields what changed, something empty every tick; silent only in between."""
+        try:
+            yield from watchfiles.watch(
+                root,
+                watch_filter=None,
+                debounce=500,
+                stop_event=self.stop,
+                rust_timeout=int(tick_seconds * 1000),
+                yield_on_timeout=True,
+            )
+        except (OSError, RuntimeError) as error:
+            self._tell(
+                f"the system does not report new files here ({error}); the inbox is searched "
+                f"every {self._settings.rescan_seconds:g} s instead"
+            )
+        while not self.stop.wait(tick_seconds):
+            yield ()
+
+
+def stop_on_sigterm(watch: Watch) -> None:
+    """The batch at hand is finished first."""
+    signal.signal(signal.SIGTERM, lambda *_: watch.stop.set())
+    # The kernel sends it when a writer opens a file at the moment it is checked for writers;
+    # unhandled it ends the program.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
+def sighting_line(row: store_report.Record) -> str:
+    """One animal in one event as a line on the terminal."""
+    start = datetime.fromisoformat(row["start"])
+    frames = counted(row["num_frames"], "frame")
+    best = _named(row["name"], row["similarity"])
+    next_one = _named(row["runner_up_name"], row["runner_up_similarity"])
+    nearest = f"{best}, then {next_one}" if next_one else best
+    said = {
+        "match": nearest,
+        "new": f"nearest is {nearest}" if nearest else "nobody is enrolled",
+        "review": f"perhaps {nearest}" if nearest else "nobody is enrolled",
+        "unidentifiable": "too small to tell",
+    }[row["decision"]]
+    place = printable(row["deployment_id"])
+    return f"{start:%Y-%m-%d %H:%M:%S}  {place}  {frames}  {row['decision'].upper()}  {said}"
+
+
+def _named(name: str | None, similarity: float | None) -> str:
+    return f"{printable(name)} {similarity:.3f}" if name and similarity is not None else ""
+
+
+def summary_line(watch: Watch, rows: Sequence[store_report.Record]) -> str:
+    """What a run came to; `rows` are its observations."""
+    counts = watch.counts
+    decisions = Counter(row["decision"] for row in rows)
+    parts = [
+        counted(counts["frames"], "new frame"),
+        counted(len({row["event_id"] for row in rows}), "event"),
+        *(f"{decisions[kind]} {kind}" for kind in ("match", "new", "review", "unidentifiable")),
+        *(f"{counts[kind]} {kind}" for kind in ("blank", "human", "vehicle") if counts[kind]),
+        f"{counts['quarantined']} quarantined",
+    ]
+    if counts["copies"]:
+        parts.append(counted(counts["copies"], "copy", "copies") + " of known pictures")
+    return ", ".join(parts)
