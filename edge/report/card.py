@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from edge.report.words import counted, name, period, text
+from edge.report.words import name, period, text
+from edge.text import counted
 
 DecisionWord = Literal[
     "match", "new", "review", "unidentifiable", "blank", "human", "vehicle", "unclassified"

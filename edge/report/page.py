@@ -14,7 +14,8 @@ from importlib import resources
 from string import Template
 
 from edge.report.card import DecisionWord, EventCard, Picture, render_card, sentence
-from edge.report.words import counted, day, name, period, text
+from edge.report.words import day, name, period, text
+from edge.text import counted
 
 __all__ = ["EventCard", "Picture", "Summary", "render_page"]
 
@@ -214,5 +215,8 @@ def _others(events: list[EventCard], anchors: dict[int, str]) -> str:
 
 
 def _provenance(summary: Summary) -> str:
-    rule = text(summary.thresholds_sentence) + " " if summary.thresholds_sentence else ""
-    return f"{rule}Model {name(summary.model_name)}, encoder {text(summary.encoder_id[:12])}."
+    sentences = []
+    if summary.thresholds_sentence:
+        sentences.append(f"Decisions: {text(summary.thresholds_sentence.rstrip('.'))}.")
+    sentences.append(f"Model {name(summary.model_name)}, encoder {text(summary.encoder_id[:12])}.")
+    return " ".join(sentences)

@@ -1,29 +1,21 @@
-"""Text as a report page may show it: escaped, counted, dated."""
+"""Text as a report page may show it: escaped names, dates."""
 
 from __future__ import annotations
 
 import html
 from datetime import datetime
 
+from edge.text import printable
+
 
 def text(raw: str) -> str:
-    """Escaped for element content and quoted attributes.
-
-    What UTF-8 cannot hold becomes '?'; characters without a shape of their own (control codes,
-    direction overrides) become the replacement mark.
-    """
-    encodable = raw.encode("utf-8", "replace").decode("utf-8")
-    visible = "".join(one if one.isprintable() else "\ufffd" for one in encodable)
-    return html.escape(visible, quote=True)
+    """Escaped for element content and quoted attributes."""
+    return html.escape(printable(raw), quote=True)
 
 
 def name(raw: str) -> str:
     """A name of somebody else's choosing; <bdi> keeps its writing direction to itself."""
     return f"<bdi>{text(raw)}</bdi>"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def day(moment: datetime) -> str:
