@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge.decide import NUM_RIVALS, Statistic, Thresholds
 
+STATISTICS: tuple[Statistic, ...] = ("similarity", "lead")
 MIN_INDIVIDUALS = 10
 STRANGERS_REFUSED = 0.90  # share of strangers' groups that must stay below the match threshold
 KNOWN_CALLED_NEW = 0.05  # share of known groups that may fall below the new threshold
@@ -37,10 +38,25 @@ class _Trials:
     stranger: NDArray[np.float64]
 
 
-def fit(reference: Reference, statistic: Statistic, source: str) -> Thresholds | None:
-    """Thresholds at the rates above, or None with fewer than ten individuals."""
+def fit(reference: Reference, source: str) -> Thresholds | None:
+    """Thresholds at the rates above, or None with fewer than ten individuals.
+
+    Of similarity and lead, the statistic is taken that names more known groups rightly at the
+    same share of strangers refused: which one that is depends on the encoder.
+    """
     if len(np.unique(reference.individual_M)) < MIN_INDIVIDUALS:
         return None
+    fits = [fit_statistic(reference, statistic, source) for statistic in STATISTICS]
+    return max(fits, key=lambda one: one.named_rate).thresholds
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticFit:
+    thresholds: Thresholds
+    named_rate: float  # known groups rightly named at the match threshold
+
+
+def fit_statistic(reference: Reference, statistic: Statistic, source: str) -> StatisticFit:
     trials = _run_trials(reference, statistic)
     match = float(np.quantile(trials.stranger, STRANGERS_REFUSED))
     rightly = trials.known[trials.named_right]
@@ -48,13 +64,17 @@ def fit(reference: Reference, statistic: Statistic, source: str) -> Thresholds |
     # below half of the strangers is called new then.
     low = np.quantile(rightly, KNOWN_CALLED_NEW) if len(rightly) else np.median(trials.stranger)
     new = min(match, float(low))
-    return Thresholds(
+    thresholds = Thresholds(
         statistic=statistic,
         match=match,
         new=new,
         source=source,
         wrong_name_rate=float(np.mean(trials.stranger >= match)),
         false_new_rate=float(np.mean(trials.known < new)) if len(trials.known) else None,
+    )
+    named = trials.named_right & (trials.known >= match)
+    return StatisticFit(
+        thresholds=thresholds, named_rate=float(named.sum() / max(len(trials.known), 1))
     )
 
 

@@ -109,7 +109,7 @@ def require_encoder(store: Store, encoder_id: str) -> None:
 def fit_thresholds(gallery: Gallery, manifest: Manifest) -> Thresholds | None:
     """From the gallery's own animals if they are enough, else the model's, else None."""
     if len(gallery.individual_ids) >= calibrate.MIN_INDIVIDUALS:
-        return calibrate.fit(gallery.reference(), statistic="lead", source="gallery")
+        return calibrate.fit(gallery.reference(), source="gallery")
     decision = manifest.decision
     if decision.match_threshold is None or decision.new_threshold is None:
         return None

@@ -1,0 +1,267 @@
+"""Backbones by name, with their weights: ResNet-50 of torchvision, any timm model, a small CNN.
+
+A backbone turns normalised pictures into one vector each. Weights come by name (downloaded once
+by torchvision or timm), from a safetensors file, or, said aloud, not at all. What does not fit is
+an error: nothing is ever left at random in silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from edge.errors import InputError, WeightsError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SMALL_CNN = "small-cnn"
+RESNET50 = "resnet50"
+NO_WEIGHTS, IMAGENET = "none", "imagenet"
+_CLASSIFIERS = ("fc.", "classifier.", "head.fc.", "head.weight", "head.bias")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """All that is needed to build a backbone again, without its weights."""
+
+    name: str
+    mean: tuple[float, float, float]  # of RGB in [0, 1]
+    std: tuple[float, float, float]
+    last_stride: Literal[1, 2]  # of ResNet-50's layer4; 1 in the base code of the paper
+    pad_type: str  # timm's padding of convolutions; "" is the model's own
+    bn_eps: float | None  # None is the model's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedBackbone:
+    spec: BackboneSpec
+    module: nn.Module
+    weights: str  # "none", "imagenet" or the file's name
+
+
+class SmallCnn(nn.Module):
+    """A small CNN (1 M parameters) for small crops (64x96) and random starts, 256 values out.
+
+    It pools to a 2x3 grid instead of a point: where on the body a blotch sits is what tells
+    animals of one species apart.
+    """
+
+    num_features = 256
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.stages = nn.Sequential(
+            _conv(32, 64, stride=2),
+            _conv(64, 128),
+            nn.MaxPool2d(2),
+            _conv(128, 128),
+            _conv(128, 192),
+            nn.MaxPool2d(2),
+            _conv(192, 192),
+        )
+        self.project = nn.Linear(192 * 2 * 3, self.num_features)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        maps = self.stages(torch.relu(self.bn1(self.conv1(images_NCHW))))
+        height, width = maps.shape[-2:]
+        if height % 2 or width % 3:
+            raise InputError(
+                "small-cnn pools to a 2 x 3 grid: give --size with a height that is a multiple "
+                "of 32 and a width that is a multiple of 48, for example 64x96"
+            )
+        grid = nn.functional.avg_pool2d(maps, (height // 2, width // 3))
+        return self.project(grid.flatten(1))
+
+
+def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class _GlobalAverage(nn.Module):
+    """ResNet-50 up to layer4, then the mean over positions (FANCL III-A: 2048 values)."""
+
+    num_features = 2048
+
+    def __init__(self, resnet: nn.Module, last_stride: int) -> None:
+        super().__init__()
+        for name, child in resnet.named_children():
+            if name not in ("avgpool", "fc"):
+                self.add_module(name, child)
+        if last_stride == 1:
+            first = self.get_submodule("layer4.0")
+            for name in ("conv2", "downsample.0"):
+                convolution = first.get_submodule(name)
+                assert isinstance(convolution, nn.Conv2d)
+                convolution.stride = (1, 1)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        maps = images_NCHW
+        for child in self.children():
+            maps = child(maps)
+        return maps.mean(dim=(2, 3))
+
+
+def load_backbone(name: str, weights: str | None) -> LoadedBackbone:
+    """A backbone with its weights; `weights` is "imagenet", "none", a file or None (default).
+
+    The default is "imagenet", but "none" for small-cnn, which has no published weights.
+    """
+    chosen = weights or (NO_WEIGHTS if name == SMALL_CNN else IMAGENET)
+    if chosen in (NO_WEIGHTS, IMAGENET):
+        spec = _default_spec(name)
+        if chosen == NO_WEIGHTS:
+            return LoadedBackbone(spec=spec, module=build_backbone(spec), weights=chosen)
+        return LoadedBackbone(spec=spec, module=_download(spec), weights=chosen)
+    return _load_file(name, Path(chosen))
+
+
+def build_backbone(spec: BackboneSpec) -> nn.Module:
+    """The architecture with random weights; `num_features` says how many values it gives."""
+    if spec.name == SMALL_CNN:
+        return SmallCnn()
+    if spec.name == RESNET50:
+        import torchvision
+
+        return _GlobalAverage(torchvision.models.resnet50(weights=None), spec.last_stride)
+    return _create_timm(spec, pretrained=False)
+
+
+def stem_of(backbone: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d | None]:
+    """The first convolution, which acts on the picture itself, and the BN behind it if any."""
+    modules = [module for module in backbone.modules() if not list(module.children())]
+    first = next(i for i, module in enumerate(modules) if isinstance(module, nn.Conv2d))
+    conv = modules[first]
+    assert isinstance(conv, nn.Conv2d)
+    behind = modules[first + 1] if first + 1 < len(modules) else None
+    return conv, behind if isinstance(behind, nn.BatchNorm2d) else None
+
+
+def _default_spec(name: str) -> BackboneSpec:
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if name not in (SMALL_CNN, RESNET50):
+        import timm
+
+        if not timm.is_model(name):
+            close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5])
+            raise InputError(
+                f"no backbone is named '{name}'; use resnet50, small-cnn or a timm name"
+                + (f" (for example {close})" if close else "")
+            )
+        config = timm.get_pretrained_cfg(name)
+        mean, std = (config.mean, config.std) if config else (mean, std)
+    return BackboneSpec(name=name, mean=mean, std=std, last_stride=1, pad_type="", bn_eps=None)
+
+
+def _create_timm(spec: BackboneSpec, pretrained: bool) -> nn.Module:
+    import timm
+
+    options: dict[str, object] = {}
+    if spec.pad_type:
+        options["pad_type"] = spec.pad_type
+    if spec.bn_eps is not None:
+        options["bn_eps"] = spec.bn_eps
+    return timm.create_model(spec.name, pretrained=pretrained, num_classes=0, **options)
+
+
+def _download(spec: BackboneSpec) -> nn.Module:
+    if spec.name == SMALL_CNN:
+        raise WeightsError("small-cnn has no published weights; give --weights none or a file")
+    try:
+        if spec.name == RESNET50:
+            import torchvision
+
+            resnet = torchvision.models.resnet50(
+                weights=torchvision.models.ResNet50_Weights.IMAGENET1K_V1
+            )
+            return _GlobalAverage(resnet, spec.last_stride)
+        return _create_timm(spec, pretrained=True)
+    except (OSError, RuntimeError) as error:  # urllib's, huggingface_hub's and hash errors
+        raise WeightsError(
+            f"cannot get the ImageNet weights of {spec.name} ({str(error).splitlines()[0]}). "
+            "Without internet, bring a safetensors file and give --weights FILE, or start from "
+            "random weights with --weights none"
+        ) from error
+
+
+def _load_file(name: str, path: Path) -> LoadedBackbone:
+    if not path.is_file():
+        raise WeightsError(
+            f"there is no weights file {path}; give --weights with a .safetensors file, "
+            "'imagenet' to download, or 'none' for a random start"
+        )
+    try:
+        with safe_open(str(path), "pt") as file:
+            facts = file.metadata() or {}
+        tensors = load_file(str(path))
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as safetensors ({error}); convert the weights with "
+            "safetensors.torch.save_file"
+        ) from error
+    spec = _spec_from_file(name, path, facts)
+    module = build_backbone(spec)
+    _fill(module, tensors, f"{path.name} and the backbone {name}")
+    return LoadedBackbone(spec=spec, module=module, weights=path.name)
+
+
+def _spec_from_file(name: str, path: Path, facts: dict[str, str]) -> BackboneSpec:
+    """A weights file may say in its metadata how its pictures were normalised and padded."""
+    made_for = facts.get("timm", name)
+    if made_for != name:
+        raise WeightsError(
+            f"{path} holds weights of {made_for}, not of {name}: use --backbone {made_for}"
+        )
+    default = _default_spec(name)
+    return BackboneSpec(
+        name=name,
+        mean=_triple(facts["mean"], path) if "mean" in facts else default.mean,
+        std=_triple(facts["std"], path) if "std" in facts else default.std,
+        last_stride=default.last_stride,
+        pad_type=facts.get("pad_type", default.pad_type),
+        bn_eps=float(facts["bn_eps"]) if "bn_eps" in facts else default.bn_eps,
+    )
+
+
+def _triple(text: str, path: Path) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(value) for value in text.split(","))
+    except ValueError as error:
+        raise WeightsError(f"{path}: '{text}' in its metadata is not three numbers") from error
+    return red, green, blue
+
+
+def _fill(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
+    """Loads every tensor; a classifier that the backbone does not have may be left over."""
+    wanted = module.state_dict()
+    missing = sorted(key for key in wanted if key not in tensors)
+    surplus = sorted(
+        key for key in tensors if key not in wanted and not key.startswith(_CLASSIFIERS)
+    )
+    shapes = sorted(
+        key for key in wanted if key in tensors and tensors[key].shape != wanted[key].shape
+    )
+    if missing or surplus or shapes:
+        parts = [
+            f"{len(keys)} {kind} (first: {keys[0]})"
+            for kind, keys in (
+                ("missing", missing),
+                ("unknown", surplus),
+                ("of other shape", shapes),
+            )
+            if keys
+        ]
+        raise WeightsError(
+            f"{what} do not fit: tensors {', '.join(parts)}; check --backbone and --weights"
+        )
+    module.load_state_dict({key: tensors[key] for key in wanted})

@@ -1,0 +1,153 @@
+"""Training and evaluation crops: every picture decoded once, at the encoder's size, as uint8."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.detect import Box, BoxesFile
+from edge.errors import InputError, MediaError
+from edge.media import decode, read_bytes
+from edge.pictures import Collection, Picture
+from edge.preprocess import Image, InputSpec, crop, resize
+
+MAX_BYTES_IN_MEMORY = 4 * 2**30  # above it, crops live in a memory-mapped file
+_READ_AHEAD = 64  # pictures decoded at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropFact:
+    """What is known of one crop beside its pixels."""
+
+    picture: Picture
+    box: Box | None
+    sha256: str  # of the picture's bytes
+    captured_at: datetime | None  # the table's date, else EXIF
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crops:
+    images_NHWC: NDArray[np.uint8]
+    facts: tuple[CropFact, ...]
+    skipped: tuple[tuple[str, str], ...]  # (picture, why it cannot be used)
+    num_without_animal: int  # pictures in which the boxes file shows none
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the sorted, distinct sha256 of the pictures."""
+        distinct = sorted({fact.sha256 for fact in self.facts})
+        return hashlib.sha256("".join(distinct).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    picture: Picture
+    sha256: str
+    captured_at: datetime | None
+    parts: tuple[tuple[Box | None, Image], ...]
+    problem: str | None
+
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+def load_crops(
+    collection: Collection,
+    spec: InputSpec,
+    boxes: BoxesFile | None,
+    mapped_file: Path | None = None,
+    progress: Progress | None = None,
+) -> Crops:
+    """The crops of a collection: its own boxes, those of a boxes file, or whole pictures.
+
+    Pictures that cannot be decoded are left out and told in `skipped`. Raises InputError when
+    none is left.
+    """
+    wanted = [_boxes_in(picture, boxes) for picture in collection.pictures]
+    total = sum(len(parts) for parts in wanted)
+    images = _allocate(total, spec, mapped_file)
+    facts: list[CropFact] = []
+    skipped: list[tuple[str, str]] = []
+    for done, one in enumerate(_decode_all(collection.pictures, wanted, spec), start=1):
+        if one.problem is not None:
+            skipped.append((one.picture.name, one.problem))
+        for box, image in one.parts:
+            images[len(facts)] = image
+            facts.append(
+                CropFact(
+                    picture=one.picture, box=box, sha256=one.sha256, captured_at=one.captured_at
+                )
+            )
+        if progress:
+            progress(done, len(wanted))
+    if not facts:
+        raise InputError(_no_crops(collection, skipped))
+    return Crops(
+        images_NHWC=images[: len(facts)],
+        facts=tuple(facts),
+        skipped=tuple(skipped),
+        num_without_animal=sum(not parts for parts in wanted),
+    )
+
+
+def _no_crops(collection: Collection, skipped: list[tuple[str, str]]) -> str:
+    first = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+    return (
+        f"none of the {len(collection.pictures)} pictures in {collection.root} gives a crop: "
+        f"{len(skipped)} cannot be decoded{first}; with --boxes, check that its paths are "
+        "relative to this folder"
+    )
+
+
+def _boxes_in(picture: Picture, boxes: BoxesFile | None) -> list[Box | None]:
+    if boxes is None:
+        return [picture.box]
+    found = boxes.find(picture.name) or []
+    return [one.box for one in found if one.observation_type == "animal"]
+
+
+def _allocate(total: int, spec: InputSpec, mapped_file: Path | None) -> NDArray[np.uint8]:
+    shape = (total, spec.height, spec.width, 3)
+    if mapped_file is None or int(np.prod(shape, dtype=np.int64)) <= MAX_BYTES_IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    mapped_file.parent.mkdir(parents=True, exist_ok=True)
+    return np.lib.format.open_memmap(mapped_file, "w+", np.uint8, shape)
+
+
+def _decode_all(
+    pictures: tuple[Picture, ...], wanted: list[list[Box | None]], spec: InputSpec
+) -> Iterator[_Decoded]:
+    """In order; a bounded number of pictures is in memory at once."""
+    pairs = iter(zip(pictures, wanted, strict=True))
+    with ThreadPoolExecutor() as pool:
+        while chunk := list(islice(pairs, _READ_AHEAD)):
+            yield from pool.map(partial(_decode_one, spec), *zip(*chunk, strict=True))
+
+
+def _decode_one(spec: InputSpec, picture: Picture, boxes: list[Box | None]) -> _Decoded:
+    parts: tuple[tuple[Box | None, Image], ...] = ()
+    sha256, captured_at, problem = "", picture.captured_at, None
+    if boxes:
+        try:
+            data = read_bytes(picture.path)
+            sha256 = hashlib.sha256(data).hexdigest()
+            frame = decode(data)
+            captured_at = picture.captured_at or frame.captured_at
+            parts = tuple((box, resize(crop(frame.image_HWC, box), spec)) for box in boxes)
+        except MediaError as error:
+            problem = str(error)
+    return _Decoded(
+        picture=picture, sha256=sha256, captured_at=captured_at, parts=parts, problem=problem
+    )
