@@ -1,0 +1,151 @@
+"""The four commands as a newcomer meets them, and what they write."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import signal
+import time
+
+import pytest
+
+from edge.store_report import EVENT_COLUMNS, MEDIA_COLUMNS
+from edge.text import printable, safe_cell
+
+from .conftest import draw, save, start
+
+FIRST_MEDIA_COLUMNS = (
+    "file_path sha256 timestamp deployment_id event_id detection_id best_individual best_name "
+    "best_similarity runner_up runner_up_name runner_up_similarity decision encoder_id"
+).split()
+FIRST_EVENT_COLUMNS = (
+    "event_id deployment_id start end num_frames decision individual_id name similarity runner_up "
+    "runner_up_name runner_up_similarity"
+).split()
+
+
+def test_the_tables_begin_with_the_columns_checks_rely_on(known):
+    save(known.inbox / "1.jpg", draw("A", shot=7))
+    known.watch()
+    for level, first, columns in (
+        ("media", FIRST_MEDIA_COLUMNS, MEDIA_COLUMNS),
+        ("event", FIRST_EVENT_COLUMNS, EVENT_COLUMNS),
+    ):
+        found = list(known.rows(level)[0])
+        assert found[: len(first)] == first
+        assert found == list(columns)
+    (row,) = known.rows("media")
+    assert len(row["best_similarity"].split(".")[1]) == 6
+    assert row["file_path"] == str(known.inbox / "1.jpg")
+
+
+def test_a_name_that_is_a_formula_is_no_formula_in_the_table(known, tmp_path):
+    save(tmp_path / "more" / "=cmd()" / "1.jpg", draw("F", shot=1))
+    known.enroll(tmp_path / "more")
+    save(known.inbox / "@cam" / "1.jpg", draw("F", shot=2))
+    known.watch()
+    (event,) = known.rows("event")
+    assert (event["name"], event["deployment_id"]) == ("'=cmd()", "'@cam")
+
+
+def test_names_from_outside_cannot_steer_the_terminal(known, tmp_path):
+    save(tmp_path / "more" / "evil\x1b[2J\u202e" / "1.jpg", draw("F", shot=1))
+    known.enroll(tmp_path / "more")
+    save(known.inbox / "cam\n\x07" / "1.jpg", draw("F", shot=2))
+    ran = known.watch()
+    assert "\x1b" not in ran.out
+    assert r"cam\x0a\x07  1 frame  MATCH  evil\x1b[2J\u202e 0." in ran.out
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("Löwe 3", "Löwe 3"), ("a\tb", r"a\x09b"), ("\udcff", r"\xff"), ("\u202e", r"\u202e")],
+)
+def test_what_cannot_be_printed_is_escaped(text, shown):
+    assert printable(text) == shown
+
+
+def test_only_formulas_are_guarded():
+    assert [safe_cell(one) for one in ("a=b", "=a", "-a", "3")] == ["a=b", "'=a", "'-a", "3"]
+
+
+@pytest.mark.parametrize("command", ["watch", "gallery", "report", "admin"])
+def test_help_and_version(run, command):
+    assert run(command, "--version").out.split() == ["fancl", importlib.metadata.version("fancl")]
+    ran = run(command, "--help")
+    assert ran.code == 0
+    assert "Example: edge-" in ran.out
+
+
+def test_no_model_says_how_to_get_one(run, tmp_path, monkeypatch):
+    (tmp_path / "inbox").mkdir()
+    ran = run("watch", str(tmp_path / "inbox"), "--once", "--state", str(tmp_path / "state"))
+    assert ran.code == 1
+    assert "fancl-export RUN --onnx" in ran.err
+    assert "edge-admin model install" in ran.err
+
+
+def test_an_installed_model_is_used(known):
+    ran = known.run("admin", "model", "install", str(known.model), "--state", str(known.state))
+    assert ran.code == 0, ran.err
+    ran = known.run("watch", str(known.inbox), "--once", "--state", str(known.state))
+    assert ran.code == 0, ran.err
+    ran = known.run("admin", "model", "info", str(known.state / "model.onnx"))
+    assert "check on this machine: passed" in ran.out
+
+
+def test_an_inbox_that_is_not_there_or_no_folder_is_a_sentence(device, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for inbox, told in ((tmp_path / "none", "does not exist"), (file, "is not a folder")):
+        ran = device.run("watch", str(inbox), "--state", str(device.state))
+        assert (ran.code, ran.out) == (1, "")
+        assert told in ran.err and "Traceback" not in ran.err
+
+
+def test_a_report_before_anything_was_seen_is_a_sentence(run, tmp_path):
+    ran = run("report", "csv", "--state", str(tmp_path))
+    assert ran.code == 1
+    assert "holds no sightings yet" in ran.err
+
+
+def test_a_table_goes_into_a_file(known, tmp_path):
+    save(known.inbox / "1.jpg", draw("A", shot=7))
+    known.watch()
+    ran = known.run("report", "csv", "--out", str(tmp_path / "t.csv"), "--state", str(known.state))
+    assert ran.code == 0
+    assert (tmp_path / "t.csv").read_text().splitlines()[0].startswith("event_id,deployment_id")
+    ran = known.run(
+        "report", "csv", "--out", str(tmp_path / "no" / "t.csv"), "--state", str(known.state)
+    )
+    assert ran.code == 1
+    assert "cannot write" in ran.err
+
+
+def test_the_page_shows_the_event_beside_the_exemplars(known, tmp_path):
+    save(known.inbox / "cam1" / "1.jpg", draw("A", shot=7), "2026-05-01 06:30:00")
+    known.watch()
+    out = tmp_path / "page.html"
+    ran = known.run("report", "html", "--out", str(out), "--state", str(known.state))
+    assert ran.code == 0, ran.err
+    page = out.read_text()
+    assert page.count("data:image/jpeg;base64,") == 5  # one crop, two exemplars of each side
+    assert "Known:" in page and "cam1" in page
+    assert "from the model (labels), not from your animals" in page
+
+
+def test_ctrl_c_is_told_and_loses_nothing(known):
+    process = start(
+        "watch", str(known.inbox), "--state", str(known.state), "--model", str(known.model)
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "nothing is lost" in err
+    assert "Traceback" not in err

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import time
+import uuid
+
+import apsw
+import pytest
+
+from edge.errors import StateError
+from edge.state import StateFolder, crop_name, find_state, locked, write_crops, write_file
+from edge.store import new_id, open_reader, open_store
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = open_store(tmp_path / "edge.db")
+    yield opened
+    opened.close()
+
+
+def test_every_commit_is_on_the_disk(store):
+    assert store.execute("PRAGMA journal_mode") == [("wal",)]
+    assert store.execute("PRAGMA synchronous") == [(2,)]  # FULL
+    assert store.execute("PRAGMA foreign_keys") == [(1,)]
+    assert store.execute("PRAGMA trusted_schema") == [(0,)]
+
+
+def test_all_tables_of_the_design_are_there(store):
+    tables = {row[0] for row in store.execute("SELECT name FROM sqlite_schema WHERE type='table'")}
+    assert tables == {
+        "deployment", "media", "media_path", "event", "detection", "observation", "review",
+        "individual", "exemplar", "gallery_log", "quarantine", "meta",
+    }  # fmt: skip
+
+
+def test_a_transaction_is_all_or_nothing(store):
+    with pytest.raises(KeyboardInterrupt), store.transaction():
+        store.execute("INSERT INTO deployment VALUES ('cam', '2026')")
+        raise KeyboardInterrupt
+    assert store.execute("SELECT * FROM deployment") == []
+    with store.transaction():
+        store.execute("INSERT INTO deployment VALUES ('cam', '2026')")
+    assert store.execute("SELECT count(*) FROM deployment") == [(1,)]
+
+
+def test_a_schema_of_another_version_is_refused(tmp_path, store):
+    store.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    for opener in (open_store, open_reader):
+        with pytest.raises(StateError, match="schema version 2, this program knows 1"):
+            opener(tmp_path / "edge.db")
+
+
+def test_a_damaged_database_is_a_sentence(tmp_path):
+    (tmp_path / "edge.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(StateError, match="the file is damaged"):
+        open_store(tmp_path / "edge.db")
+
+
+def test_a_report_cannot_write(tmp_path, store):
+    reader = open_reader(tmp_path / "edge.db")
+    with pytest.raises(StateError, match="readonly"):
+        reader.execute("DELETE FROM meta")
+    reader.close()
+
+
+def test_a_report_before_the_first_run_is_a_sentence(tmp_path):
+    with pytest.raises(StateError, match="run `edge-watch INBOX` first"):
+        open_reader(tmp_path / "edge.db")
+
+
+def test_reviews_cannot_be_changed(store):
+    for statement in (
+        "INSERT INTO deployment VALUES ('cam', '2026')",
+        "INSERT INTO event VALUES ('e', 'cam', '2026', '2026')",
+        "INSERT INTO observation (observation_id, event_id, decision, num_frames, num_usable, "
+        "model, encoder_id, decided_at) VALUES ('o', 'e', 'review', 1, 1, 'm', 'x', '2026')",
+        "INSERT INTO review (review_id, observation_id, verdict, reviewed_at) "
+        "VALUES ('r', 'o', 'match', '2026')",
+    ):
+        store.execute(statement)
+    for change in ("UPDATE review SET verdict = 'new'", "DELETE FROM review"):
+        with pytest.raises(StateError, match="append-only"):
+            store.execute(change)
+
+
+def test_ids_are_version_7_uuids_in_order_of_time():
+    first = new_id()
+    time.sleep(0.002)
+    second = new_id()
+    assert first < second
+    parsed = uuid.UUID(first)
+    assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
+    assert len({new_id() for _ in range(1000)}) == 1000
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    folder = StateFolder(root=tmp_path / "state")
+    with (
+        locked(folder),
+        pytest.raises(StateError, match="in use by another"),
+        locked(folder),
+    ):
+        pass
+    with locked(folder):
+        pass
+
+
+def test_what_a_crash_left_half_written_is_swept_away(tmp_path):
+    folder = StateFolder(root=tmp_path)
+    with locked(folder):
+        write_crops(folder, [b"crop"])
+        (folder.crops / "half.jpg.tmp").write_bytes(b"ha")
+    with locked(folder):
+        assert [path.name for path in folder.crops.iterdir()] == [crop_name(b"crop") + ".jpg"]
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    write_file(tmp_path / "model.onnx", b"old")
+    write_file(tmp_path / "model.onnx", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_bytes() == b"new"
+
+
+def test_the_state_folder_is_the_flags_then_systemds_then_the_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert find_state(None).root == tmp_path / ".local/state/edge-watch"
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edge-watch")
+    assert str(find_state(None).root) == "/var/lib/edge-watch"
+    assert find_state(tmp_path / "mine").root == tmp_path / "mine"
+
+
+def test_a_review_is_never_edited_by_a_late_frame(known):
+    from .conftest import draw, save
+
+    save(known.inbox / "1.jpg", draw("X", shot=1), "2026-05-01 06:30:00")
+    known.watch()
+    (before,) = known.rows("event")
+    connection = apsw.Connection(str(known.state / "edge.db"))
+    connection.execute(
+        "INSERT INTO review (review_id, observation_id, verdict, reviewed_at) "
+        "VALUES ('r', ?, 'match', '2026')",
+        (before["observation_id"],),
+    )
+    connection.close()
+    save(known.inbox / "2.jpg", draw("X", shot=2), "2026-05-01 06:30:05")
+    known.watch()
+    first, late = known.rows("event")
+    assert first == before | {"end": "2026-05-01T06:30:05"}
+    assert late["event_id"] == before["event_id"]
+    assert (late["decision"], late["num_frames"]) == ("review", "1")
