@@ -5,8 +5,14 @@ WORLD_SEED ?= 1
 TRAIN_SEED ?= 1
 OUT ?= demo
 
+# Only the demo's own folder is cleared; one that you name with OUT= must be empty.
+CLEAR_DEMO := $(if $(filter file,$(origin OUT)),rm -rf demo,true)
+
 PY := .venv/bin/python
-EDGE_PY := .venv-edge/bin/python
+EDGE_# Only the demo's own folder is cleared; one that you name with OUT= must be empty.
+CLEAR_DEMO := $(if $(filter file,$(origin OUT)),rm -rf demo,true)
+
+PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
@@ -22,6 +28,7 @@ env: .venv/.dependencies  ## make .venv with everything for training and develop
 	    $(PY) -m pip install -qq --no-deps -e . && touch .venv/.editable; fi
 
 demo: installed  ## draw a world, train on it, name who walked past (WORLD_SEED=1 TRAIN_SEED=1)
+	@$(CLEAR_DEMO)
 	@out=$$(mkdir -p "$(OUT)" && cd "$(OUT)" && pwd) && cd .venv && bin/python -I -m trainer.demo \
 	    --out "$$out" --world-seed $(WORLD_SEED) --train-seed $(TRAIN_SEED)
 
