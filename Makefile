@@ -9,10 +9,7 @@ OUT ?= demo
 CLEAR_DEMO := $(if $(filter file,$(origin OUT)),rm -rf demo,true)
 
 PY := .venv/bin/python
-EDGE_# Only the demo's own folder is cleared; one that you name with OUT= must be empty.
-CLEAR_DEMO := $(if $(filter file,$(origin OUT)),rm -rf demo,true)
-
-PY := .venv-edge/bin/python
+EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
