@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path, PurePath
+from typing import Literal
 
 from edge.config import After
 from edge.errors import StateError
@@ -14,8 +15,13 @@ from edge.state import StateFolder, sync_folder
 from edge.store_media import ArchiveKey
 
 
-def dispose(state: StateFolder, file: FoundFile, key: ArchiveKey, after: After) -> str | None:
-    """Where the file went, relative to the state folder, or 'deleted'; None: it is still there.
+def dispose(
+    state: StateFolder,
+    file: FoundFile,
+    key: ArchiveKey,
+    after: Literal[After.move, After.delete],
+) -> str | None:
+    """Where the file went, relative to the state folder, or 'deleted'; None: it is not ours.
 
     A file that changed since it was read holds other bytes and is left for the next scan.
     """
@@ -24,7 +30,7 @@ def dispose(state: StateFolder, file: FoundFile, key: ArchiveKey, after: After) 
         info = source.lstat()
     except FileNotFoundError:
         return None
-    if after is After.keep or (info.st_size, info.st_mtime_ns) != (file.num_bytes, file.mtime_ns):
+    if (info.st_size, info.st_mtime_ns) != (file.num_bytes, file.mtime_ns):
         return None
     try:
         if after is After.delete:

@@ -271,13 +271,13 @@ def _detections(encoder: Encoder, decoded: list[_Decoded]) -> list[tuple[_Decode
 
 
 def _dispose(pipeline: Pipeline, recorded: list[_Medium]) -> None:
-    if pipeline.after is After.keep:
-        return
     dispose_files(pipeline, [(file, medium.sha256) for medium in recorded for file in medium.files])
 
 
 def dispose_files(pipeline: Pipeline, files: Sequence[tuple[FoundFile, str]]) -> None:
     """Moves or deletes files whose media are done, and notes where they went."""
+    if pipeline.after is After.keep:
+        return
     gone: list[tuple[FoundFile, str, str]] = []
     for file, sha256 in files:
         key = store_media.archive_key(pipeline.store, sha256)

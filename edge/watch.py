@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from edge import store_media, store_report
 from edge.batch import MAX_MEDIA, Pipeline, dispose_files, put_aside, run_batch, take_batch
-from edge.config import After, Settings
+from edge.config import Settings
 from edge.errors import MediaError
 from edge.inbox import FoundFile, Inbox
 from edge.store_media import MAX_ATTEMPTS, KnownFile
@@ -127,7 +127,7 @@ class Watch:
                 continue
             if known.state == "claimed":
                 self._give_up(file, known)
-            if known.state == "done" and known.sha256 and self._settings.after is not After.keep:
+            if known.state == "done" and known.sha256:
                 disposable.append((file, known.sha256))
             self._inbox.finish(file)
         dispose_files(self._pipeline, disposable)

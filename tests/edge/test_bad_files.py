@@ -147,3 +147,14 @@ def test_unfinished_uploads_and_other_files_are_not_touched(known, name):
     save(known.inbox / name, draw("A"))
     known.watch()
     assert known.rows("media") == []
+
+
+def test_the_same_bad_bytes_under_another_name_are_a_row_too(known):
+    for name in ("1.jpg", "2.jpg"):
+        (known.inbox / name).write_bytes(b"no picture")
+        age(known.inbox / name)
+        known.watch()
+    assert {n: row["reason"] for n, row in known.by_name().items()} == {
+        "1.jpg": "type",
+        "2.jpg": "type",
+    }

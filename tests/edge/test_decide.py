@@ -83,6 +83,7 @@ def test_thresholds_keep_nine_of_ten_strangers_from_a_name():
     result = fit(reference(40), source="gallery")
     assert result is not None
     assert result.wrong_name_rate == pytest.approx(0.1, abs=0.02)
+    assert result.match < 0.5  # far below what an animal has with itself
     assert result.new <= result.match
     assert result.false_new_rate is not None and result.false_new_rate <= 0.06
 

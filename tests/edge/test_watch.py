@@ -274,3 +274,21 @@ def test_the_models_thresholds_are_told_as_the_models(known):
     assert "from the model (labels), not from your animals" in ran.out
     (event,) = known.rows("event")
     assert float(event["match_threshold"]) == DECISION.match_threshold
+
+
+def test_a_file_that_changed_after_it_was_read_is_not_disposed_of(known):
+    from datetime import datetime
+
+    from edge.archive import dispose
+    from edge.config import After
+    from edge.inbox import Inbox
+    from edge.state import StateFolder
+    from edge.store_media import ArchiveKey
+
+    picture = save(known.inbox / "1.jpg", draw("A"))
+    (file,) = Inbox(known.inbox, 0).scan().ready
+    save(picture, draw("B"))
+    key = ArchiveKey(sha256="0" * 64, captured_at=datetime(2026, 5, 1))
+    for after in (After.move, After.delete):
+        assert dispose(StateFolder(root=known.state), file, key, after) is None
+    assert picture.exists()
