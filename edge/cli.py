@@ -20,6 +20,7 @@ from edge.cli_common import (
 from edge.config import After, Settings
 from edge.detect import BoxesFile
 from edge.encoder import Encoder
+from edge.errors import InputError
 from edge.gallery import Gallery, explain, fit_thresholds, open_gallery
 from edge.inbox import Inbox
 from edge.sightings import Judge
@@ -99,6 +100,7 @@ def _watch(
     )
     source = Inbox(inbox, settings.settle_seconds)
     folder = find_state(state)
+    _require_apart(inbox, folder)
     boxes_file = BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None
     encoder = open_installed(settings.model, folder, settings.num_threads)
     with locked(folder):
@@ -108,6 +110,14 @@ def _watch(
             _run(Watch(source, pipeline, settings, typer.echo), pipeline, once)
         finally:
             store.close()
+
+
+def _require_apart(inbox: Path, folder: StateFolder) -> None:
+    if folder.root.resolve().is_relative_to(inbox.resolve()):
+        raise InputError(
+            f"the state folder {folder.root} lies inside the inbox {inbox}, so its own crops would "
+            "be taken for new pictures; give another folder with --state DIR"
+        )
 
 
 def _pipeline(

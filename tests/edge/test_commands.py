@@ -102,6 +102,12 @@ def test_an_inbox_that_is_not_there_or_no_folder_is_a_sentence(device, tmp_path)
         assert told in ran.err and "Traceback" not in ran.err
 
 
+def test_a_state_folder_inside_the_inbox_is_refused(device):
+    ran = device.watch("--state", str(device.inbox / "state"))
+    assert ran.code == 1
+    assert "its own crops would be taken for new pictures" in ran.err
+
+
 def test_a_report_before_anything_was_seen_is_a_sentence(run, tmp_path):
     ran = run("report", "csv", "--state", str(tmp_path))
     assert ran.code == 1
