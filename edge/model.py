@@ -106,7 +106,7 @@ def unpack_golden(golden: Golden) -> tuple[NDArray[np.uint8], NDArray[np.float32
     """(images_NHWC uint8, emb_ND float32)."""
     try:
         raw = zlib.decompress(base64.b64decode(golden.inputs))
-        images = np.frombuffer(raw, np.uint8).reshape(golden.shape)
+        images = np.frombuffer(raw, np.uint8).reshape(golden.shape).copy()
         flat = np.frombuffer(base64.b64decode(golden.embeddings), "<f4")
         return images, flat.reshape(golden.shape[0], -1).astype(np.float32)
     except (ValueError, zlib.error) as error:

@@ -139,12 +139,11 @@ def build_backbone(spec: BackboneSpec) -> nn.Module:
 
 def stem_of(backbone: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d | None]:
     """The first convolution, which acts on the picture itself, and the BN behind it if any."""
-    modules = [module for module in backbone.modules() if not list(module.children())]
-    first = next(i for i, module in enumerate(modules) if isinstance(module, nn.Conv2d))
-    conv = modules[first]
-    assert isinstance(conv, nn.Conv2d)
-    behind = modules[first + 1] if first + 1 < len(modules) else None
-    return conv, behind if isinstance(behind, nn.BatchNorm2d) else None
+    layers = [one for one in backbone.modules() if isinstance(one, nn.Conv2d | nn.BatchNorm2d)]
+    conv = next(one for one in layers if isinstance(one, nn.Conv2d))
+    behind = layers[layers.index(conv) + 1 : layers.index(conv) + 2]
+    norm = behind[0] if behind else None
+    return conv, norm if isinstance(norm, nn.BatchNorm2d) else None
 
 
 def _default_spec(name: str) -> BackboneSpec:

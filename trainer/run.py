@@ -82,9 +82,12 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     finished = _open_run(request.out, record, narrator)
     if finished:
         return
-    torch.manual_seed(config.seed)
-    encoder = _start_encoder(request, loaded, spec, crops, config, burst_N, narrator)
-    _train(request, encoder, spec, loaded, crops, burst_N, config, narrator)
+    encoder = _new_encoder(request, loaded, config.seed)
+    precision = _precision(request, encoder, narrator)
+    if not (request.out / checkpoint.STATE).is_file():
+        facts = _facts(config, loaded, spec, epoch=0)
+        _prepare_start(request, encoder, facts, crops, config, burst_N, precision, narrator)
+    _train(request, encoder, spec, loaded, crops, burst_N, config, precision, narrator)
 
 
 def _refuse_foreign_folder(out: Path) -> None:
@@ -194,44 +197,43 @@ def _open_run(out: Path, record: dict[str, Any], narrator: Narrator) -> bool:
     return False
 
 
-def _start_encoder(
-    request: RunRequest,
-    loaded: LoadedBackbone,
-    spec: InputSpec,
-    crops: Crops,
-    config: FanclConfig,
-    burst_N: NDArray[np.int64],
-    narrator: Narrator,
-) -> Encoder:
-    """The encoder before the first epoch: as stored by an interrupted run, or made and stored."""
-    if (request.out / checkpoint.STATE).is_file():
-        return Encoder(loaded.spec, loaded.module).to(request.device)
-    torch.manual_seed(config.seed)
+def _new_encoder(request: RunRequest, loaded: LoadedBackbone, seed: int) -> Encoder:
+    torch.manual_seed(seed)
     if loaded.weights == NO_WEIGHTS:  # drawn again, so that the seed decides the start
         loaded = load_backbone(request.backbone, NO_WEIGHTS)
     encoder = Encoder(loaded.spec, loaded.module).to(request.device)
-    encoder = encoder.to(memory_format=torch.channels_last)
+    return encoder.to(memory_format=torch.channels_last)
+
+
+def _prepare_start(
+    request: RunRequest,
+    encoder: Encoder,
+    facts: EncoderFacts,
+    crops: Crops,
+    config: FanclConfig,
+    burst_N: NDArray[np.int64],
+    precision: Precision,
+    narrator: Narrator,
+) -> None:
+    """What precedes the first epoch: the neck's statistics, the stored control, the warm-up."""
     set_neck_statistics(encoder, crops.images_NHWC, request.device, "fp32")
-    facts = _facts(config, loaded, spec, epoch=0)
     checkpoint.save_encoder(
         request.out / checkpoint.START, StoredEncoder(encoder=encoder, facts=facts)
     )
-    if config.warm_up is not None:
-        steps = config.warm_up.steps
-        warm_up(
-            encoder,
-            crops.images_NHWC,
-            burst_N,
-            find_scenes(crops.facts, crops.images_NHWC, burst_N),
-            config.warm_up,
-            config.seed,
-            request.device,
-            _precision(request, encoder, narrator),
-            lambda step, loss: narrator.progress(
-                "warm-up on bursts", step, steps, f"loss {loss:.3f}"
-            ),
-        )
-    return encoder
+    if config.warm_up is None:
+        return
+    steps = config.warm_up.steps
+    warm_up(
+        encoder,
+        crops.images_NHWC,
+        burst_N,
+        find_scenes(crops.facts, crops.images_NHWC, burst_N),
+        config.warm_up,
+        config.seed,
+        request.device,
+        precision,
+        lambda step, loss: narrator.progress("warm-up on bursts", step, steps, f"loss {loss:.3f}"),
+    )
 
 
 def _facts(
@@ -269,6 +271,7 @@ def _train(
     crops: Crops,
     burst_N: NDArray[np.int64],
     config: FanclConfig,
+    precision: Precision,
     narrator: Narrator,
 ) -> None:
     torch.manual_seed(config.seed)
@@ -284,7 +287,6 @@ def _train(
     if done == 0:
         checkpoint.save_state(state, networks, optimiser, 0)  # keeps the warm-up
     reports = _read_reports(request.out)[:done]
-    precision = _precision(request, encoder, narrator)
     for end in train_epochs(
         networks, optimiser, crops.images_NHWC, burst_N, config, done + 1, request.device,
         precision, _Told(narrator, config.epochs),

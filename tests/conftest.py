@@ -1,0 +1,56 @@
+"""What tests of several packages share; imports nothing of the trainer until a test asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SHARED.is_dir():
+        return
+    skip = pytest.mark.skip(reason="the shared data sets do not lie beside the project")
+    for item in items:
+        if item.get_closest_marker("data"):
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder with real animals, camera-trap files and weights; only for `data` tests."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny drawn camera-trap world."""
+    from trainer.synthetic import draw_world, tiny_plan
+
+    root = tmp_path_factory.mktemp("drawn") / "world"
+    draw_world(root, seed=7, plan=tiny_plan())
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of seconds on the tiny world."""
+    from tiny_run import Quiet, request_for
+
+    from trainer.run import train
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    train(request_for(world, out), Quiet())
+    return out
+
+
+@pytest.fixture(scope="session")
+def model_file(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model file of the tiny run."""
+    from export.model_file import export_run
+
+    out = tmp_path_factory.mktemp("models") / "model.onnx"
+    export_run(trained, out, name="tiny", species=None, licence=None)
+    return out
