@@ -13,7 +13,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-quality dist installed
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo dist installed
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -52,8 +52,8 @@ ci: lint types imports test test-edge  ## everything the build server runs
 fault: env  ## kills and full disks
 	@$(PY) -m pytest -q -m fault
 
-bench-quality: env  ## identification quality; FULL=1 for the long form
-	@$(PY) benchmarks/quality.py
+bench-demo: env  ## the demo over fresh pairs of seeds: two, or ten with FULL=1; goes on where it stopped
+	@$(PY) benchmarks/demo_seeds.py --out benchmarks/results/demo --pairs $(if $(FULL),10,2)
 
 dist: .venv-build/.ready  ## build the wheel that goes to a device
 	@rm -rf build dist/fancl-*.whl

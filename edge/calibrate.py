@@ -79,18 +79,20 @@ def fit_statistic(reference: Reference, statistic: Statistic, source: str) -> St
 
 
 def _run_trials(reference: Reference, statistic: Statistic) -> _Trials:
-    similarity_MM = reference.emb_MD @ reference.emb_MD.T
-    num_individuals = int(reference.individual_M.max()) + 1
+    order = np.argsort(reference.individual_M, kind="stable")
+    individual_M, group_M = reference.individual_M[order], reference.group_M[order]
+    emb_MD = reference.emb_MD[order]
+    individuals, first_I = np.unique(individual_M, return_index=True)
     known: list[float] = []
     named_right: list[bool] = []
     stranger: list[float] = []
-    for group in np.unique(reference.group_M):
-        rows = np.flatnonzero(reference.group_M == group)
-        own = int(reference.individual_M[rows[0]])
-        others = reference.group_M != group
-        mean_I = _individual_means(
-            similarity_MM[rows], reference.individual_M, others, num_individuals
-        )
+    for group in np.unique(group_M):
+        rows = np.flatnonzero(group_M == group)
+        similarity_NM = emb_MD[rows] @ emb_MD.T
+        similarity_NM[:, rows] = -np.inf
+        # Mean over frames of each animal's best exemplar; -inf for one that has no other.
+        mean_I = np.maximum.reduceat(similarity_NM, first_I, axis=1).mean(axis=0)
+        own = int(np.searchsorted(individuals, individual_M[rows[0]]))
         if np.isfinite(mean_I[own]):
             known.append(_statistic(mean_I, statistic))
             named_right.append(int(np.argmax(mean_I)) == own)
@@ -101,21 +103,7 @@ def _run_trials(reference: Reference, statistic: Statistic) -> _Trials:
     )
 
 
-def _individual_means(
-    similarity_NM: NDArray[np.float32],
-    individual_M: NDArray[np.int64],
-    allowed_M: NDArray[np.bool_],
-    num_individuals: int,
-) -> NDArray[np.float64]:
-    """[I]: mean over frames of the best allowed exemplar; -inf for an animal without any."""
-    best_NI = np.full((len(similarity_NM), num_individuals), -np.inf)
-    columns = np.flatnonzero(allowed_M)
-    for row, best in zip(similarity_NM, best_NI, strict=True):
-        np.maximum.at(best, individual_M[columns], row[columns])
-    return np.asarray(best_NI.mean(axis=0))
-
-
-def _statistic(mean_I: NDArray[np.float64], statistic: Statistic) -> float:
+def _statistic(mean_I: NDArray[np.float32], statistic: Statistic) -> float:
     top = np.sort(mean_I[np.isfinite(mean_I)])[::-1][: 1 + NUM_RIVALS]
     if statistic == "similarity" or len(top) == 1:
         return float(top[0])

@@ -117,8 +117,7 @@ def _read_crop(root: Path, row: dict[str, str], spec: InputSpec) -> NDArray[np.u
     box = None
     if row["x"]:
         x, y, width, height = (float(row[key]) for key in ("x", "y", "width", "height"))
-        relative = row["relative"] == "True"
-        box = Box(x=x, y=y, width=width, height=height, relative=relative)
+        box = Box(x=x, y=y, width=width, height=height, relative=True)
     try:
         frame = decode(read_bytes(root / row["path"]))
     except MediaError as error:

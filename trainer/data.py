@@ -29,7 +29,7 @@ class CropFact:
     """What is known of one crop beside its pixels."""
 
     picture: Picture
-    box: Box | None
+    box: Box | None  # relative to the picture; None: the whole of it
     sha256: str  # of the picture's bytes
     captured_at: datetime | None  # the table's date, else EXIF
 
@@ -145,9 +145,15 @@ def _decode_one(spec: InputSpec, picture: Picture, boxes: list[Box | None]) -> _
             sha256 = hashlib.sha256(data).hexdigest()
             frame = decode(data)
             captured_at = picture.captured_at or frame.captured_at
-            parts = tuple((box, resize(crop(frame.image_HWC, box), spec)) for box in boxes)
+            parts = tuple(_crop(frame.image_HWC, box, spec) for box in boxes)
         except MediaError as error:
             problem = str(error)
     return _Decoded(
         picture=picture, sha256=sha256, captured_at=captured_at, parts=parts, problem=problem
     )
+
+
+def _crop(image_HWC: Image, box: Box | None, spec: InputSpec) -> tuple[Box | None, Image]:
+    height, width = image_HWC.shape[:2]
+    relative = box.to_relative(width, height) if box else None
+    return relative, resize(crop(image_HWC, relative), spec)

@@ -19,17 +19,24 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge.errors import FanclError
 from trainer import augment
 from trainer.bursts import WarmUp, burst_means
 from trainer.clustering import ClusteringSettings, PseudoLabels, cluster
-from trainer.encoder import Encoder, Precision, autocast, batches, to_pixels, twin, unit
+from trainer.encoder import Precision, to_pixels
 from trainer.fana import Fana, FanaLayer
-from trainer.memory import ClusterMemory, cluster_loss, consistency_loss
+from trainer.memory import (
+    ClusterMemory,
+    Memories,
+    build_memories,
+    cluster_loss,
+    consistency_loss,
+)
+from trainer.sampler import sample_batches
+from trainer.views import Method, Networks, Views, extract, forward, prepare
 
-Method = Literal["fancl", "cluster-contrast"]
 _MAX_SKIPPED_EPOCHS = 3
 
 
@@ -123,31 +130,6 @@ def from_bursts(method: Method, seed: int, num_crops: int, random_start: bool) -
     )
 
 
-class Networks(nn.Module):
-    """f (clean), f' (noised) and the fusion layer; the last two are absent in Cluster Contrast."""
-
-    def __init__(self, clean: Encoder, method: Method) -> None:
-        super().__init__()
-        self.clean = clean
-        self.noised = twin(clean) if method == "fancl" else None
-        self.fusion = (
-            nn.Linear(2 * clean.embedding_dim, clean.embedding_dim) if method == "fancl" else None
-        )
-
-    def fuse(self, clean_ND: Tensor, noised_ND: Tensor) -> Tensor:
-        assert self.fusion is not None
-        return unit(self.fusion(torch.cat([clean_ND, noised_ND], dim=1)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Views:
-    """The embeddings of one set of pictures in each branch; None where there is no branch."""
-
-    clean_ND: Tensor
-    noised_ND: Tensor | None
-    fused_ND: Tensor | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Losses:
     total: Tensor
@@ -183,40 +165,45 @@ class Listener(Protocol):
     def on_trouble(self, sentence: str) -> None: ...
 
 
-def train_epochs(
-    networks: Networks,
-    optimiser: torch.optim.Optimizer,
-    images_NHWC: NDArray[np.uint8],
-    burst_N: NDArray[np.int64],
-    config: FanclConfig,
-    first_epoch: int,
-    device: torch.device,
-    precision: Precision,
-    listener: Listener,
-) -> Iterator[EpochEnd]:
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Everything that stays the same from epoch to epoch."""
+
+    networks: Networks
+    optimiser: torch.optim.Optimizer
+    images_NHWC: NDArray[np.uint8]
+    burst_N: NDArray[np.int64]
+    config: FanclConfig
+    device: torch.device
+    precision: Precision
+    listener: Listener
+
+
+def train_epochs(training: Training, first_epoch: int) -> Iterator[EpochEnd]:
     """Train from `first_epoch` on, yielding after each epoch so that the caller can save.
 
     Raises FanclError when clustering collapses three epochs running.
     """
+    config, listener = training.config, training.listener
     skipped = 0
     for epoch in range(first_epoch, config.epochs + 1):
         began = time.monotonic()
         _set_seed(config.seed, epoch)
         rate = learning_rate(config, epoch)
-        for group in optimiser.param_groups:
+        for group in training.optimiser.param_groups:
             group["lr"] = rate
-        fana = Fana(networks.clean, config.fana_area, config.fana_layer)
-        views = extract(networks, fana, images_NHWC, device, precision)
-        labels = pseudo_labels(views.clean_ND, burst_N, config)
+        clean = training.networks.clean
+        fana = Fana(clean, config.fana_area, config.fana_layer)
+        views = extract(
+            training.networks, fana, training.images_NHWC, training.device, training.precision
+        )
+        labels = pseudo_labels(views.clean_ND, training.burst_N, config)
         if labels.trouble:
             listener.on_trouble(f"epoch {epoch}: {labels.trouble}")
         losses: list[Losses] = []
         if labels.usable:
             skipped = 0
-            losses = _train_one_epoch(
-                networks, optimiser, fana, views, labels.label_N, images_NHWC, config, epoch,
-                device, precision, listener,
-            )  # fmt: skip
+            losses = _train_one_epoch(training, fana, views, labels.label_N, epoch)
         else:
             skipped += 1
             listener.on_trouble(f"epoch {epoch}: nothing to learn from, skipped")
@@ -237,27 +224,6 @@ def learning_rate(config: FanclConfig, epoch: int) -> float:
     if config.decay_epochs is None:
         return config.learning_rate
     return config.learning_rate * 0.1 ** ((epoch - 1) // config.decay_epochs)
-
-
-@torch.no_grad()
-def extract(
-    networks: Networks,
-    fana: Fana,
-    images_NHWC: NDArray[np.uint8],
-    device: torch.device,
-    precision: Precision,
-) -> Views:
-    """All pictures through all branches in eval mode, without augmentation."""
-    networks.eval()
-    parts: list[Views] = []
-    for images in batches(images_NHWC, device):
-        clean = _prepare(networks.clean, to_pixels(images))
-        parts.append(_forward(networks, fana, clean, device, precision))
-    return Views(
-        clean_ND=torch.cat([part.clean_ND for part in parts]),
-        noised_ND=_cat([part.noised_ND for part in parts]),
-        fused_ND=_cat([part.fused_ND for part in parts]),
-    )
 
 
 def pseudo_labels(
@@ -281,63 +247,29 @@ def _keep_lone_bursts(label_B: NDArray[np.int64], size_B: NDArray[np.int64]) -> 
 
 
 def _train_one_epoch(
-    networks: Networks,
-    optimiser: torch.optim.Optimizer,
-    fana: Fana,
-    views: Views,
-    label_N: NDArray[np.int64],
-    images_NHWC: NDArray[np.uint8],
-    config: FanclConfig,
-    epoch: int,
-    device: torch.device,
-    precision: Precision,
-    listener: Listener,
+    training: Training, fana: Fana, views: Views, label_N: NDArray[np.int64], epoch: int
 ) -> list[Losses]:
+    config, networks, device = training.config, training.networks, training.device
     memories = build_memories(views, label_N, config.memory_keep)
     chooser = np.random.default_rng([config.seed, epoch])
     rng = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
-    sampled = sample_batches(label_N, config, chooser)
+    sampled = sample_batches(label_N, config.clusters_per_batch, config.images_per_cluster, chooser)
     losses: list[Losses] = []
     networks.train()
     for step in range(1, config.iterations + 1):
         rows = next(sampled)
         label_B = torch.from_numpy(label_N[rows]).to(device)
-        pixels = to_pixels(torch.from_numpy(images_NHWC[rows]).to(device))
-        clean = _prepare(networks.clean, _augmented(pixels, config, rng))
-        batch = _forward(networks, fana, clean, device, precision)
+        pixels = to_pixels(torch.from_numpy(training.images_NHWC[rows]).to(device))
+        clean = prepare(networks.clean, _augmented(pixels, config, rng))
+        batch = forward(networks, fana, clean, device, training.precision)
         loss = fancl_loss(batch, memories, label_B, config.temperature)
-        optimiser.zero_grad(set_to_none=True)
+        training.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
-        optimiser.step()
+        training.optimiser.step()
         memories.update(batch, label_B)
         losses.append(loss)
-        listener.on_steps(epoch, step, config.iterations, float(loss.total.detach()))
+        training.listener.on_steps(epoch, step, config.iterations, float(loss.total.detach()))
     return losses
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memories:
-    clean: ClusterMemory
-    noised: ClusterMemory | None
-    fused: ClusterMemory | None
-
-    def update(self, views: Views, label_B: Tensor) -> None:
-        self.clean.update(views.clean_ND.detach(), label_B)
-        for memory, emb_ND in ((self.noised, views.noised_ND), (self.fused, views.fused_ND)):
-            if memory is not None and emb_ND is not None:
-                memory.update(emb_ND.detach(), label_B)
-
-
-def build_memories(views: Views, label_N: NDArray[np.int64], keep: float) -> Memories:
-    """Eq. 8 in each branch; outliers are left out."""
-    kept = torch.from_numpy(np.flatnonzero(label_N >= 0)).to(views.clean_ND.device)
-    label_K = torch.from_numpy(label_N[label_N >= 0]).to(views.clean_ND.device)
-
-    def memory(emb_ND: Tensor | None) -> ClusterMemory | None:
-        return None if emb_ND is None else ClusterMemory(emb_ND[kept], label_K, keep)
-
-    clean = ClusterMemory(views.clean_ND[kept], label_K, keep)
-    return Memories(clean=clean, noised=memory(views.noised_ND), fused=memory(views.fused_ND))
 
 
 def fancl_loss(views: Views, memories: Memories, label_B: Tensor, temperature: float) -> Losses:
@@ -360,53 +292,10 @@ def fancl_loss(views: Views, memories: Memories, label_B: Tensor, temperature: f
     )
 
 
-def sample_batches(
-    label_N: NDArray[np.int64], config: FanclConfig, chooser: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    """Endless batches of P clusters x K pictures, clusters in random order.
-
-    A cluster with fewer than K pictures gives some more than once; with fewer than P clusters
-    they come round again until the batch is full.
-    """
-    members = [np.flatnonzero(label_N == label) for label in range(int(label_N.max()) + 1)]
-    waiting: list[NDArray[np.int64]] = []
-    while True:
-        for label in chooser.permutation(len(members)):
-            shuffled = chooser.permutation(members[label])
-            waiting.append(np.resize(shuffled, config.images_per_cluster))
-            if len(waiting) == config.clusters_per_batch:
-                yield np.concatenate(waiting)
-                waiting = []
-
-
 def _augmented(pixels_NCHW: Tensor, config: FanclConfig, rng: torch.Generator) -> Tensor:
     if config.augmentation == "strong":
         return augment.strong(pixels_NCHW, rng)
     return augment.weak(pixels_NCHW, rng, config.flip)
-
-
-def _prepare(encoder: Encoder, pixels_NCHW: Tensor) -> Tensor:
-    return encoder.normalise(pixels_NCHW).contiguous(memory_format=torch.channels_last)
-
-
-def _forward(
-    networks: Networks, fana: Fana, clean_NCHW: Tensor, device: torch.device, precision: Precision
-) -> Views:
-    """The three views of prepared pictures; the noise falls on the same (augmented) geometry."""
-    with autocast(device, precision):
-        clean_ND = networks.clean(clean_NCHW)
-        if networks.noised is None:
-            return Views(clean_ND=clean_ND.float(), noised_ND=None, fused_ND=None)
-        noised_ND = networks.noised(fana(clean_NCHW))
-    clean_ND, noised_ND = clean_ND.float(), noised_ND.float()
-    return Views(
-        clean_ND=clean_ND, noised_ND=noised_ND, fused_ND=networks.fuse(clean_ND, noised_ND)
-    )
-
-
-def _cat(parts: list[Tensor | None]) -> Tensor | None:
-    present = [part for part in parts if part is not None]
-    return torch.cat(present) if present else None
 
 
 def _similarity_to_centre(clean_ND: Tensor, label_N: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer.encoder import unit
+from trainer.views import Views
 
 
 class ClusterMemory:
@@ -25,6 +30,31 @@ class ClusterMemory:
         for query, label in zip(query_ND, pseudo_label_N.tolist(), strict=True):
             mixed = self.keep * self.centres_MD[label] + (1.0 - self.keep) * query
             self.centres_MD[label] = mixed / mixed.norm().clamp_min(1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memories:
+    clean: ClusterMemory
+    noised: ClusterMemory | None
+    fused: ClusterMemory | None
+
+    def update(self, views: Views, label_B: Tensor) -> None:
+        self.clean.update(views.clean_ND.detach(), label_B)
+        for memory, emb_ND in ((self.noised, views.noised_ND), (self.fused, views.fused_ND)):
+            if memory is not None and emb_ND is not None:
+                memory.update(emb_ND.detach(), label_B)
+
+
+def build_memories(views: Views, label_N: NDArray[np.int64], keep: float) -> Memories:
+    """Eq. 8 in each branch; outliers are left out."""
+    kept = torch.from_numpy(np.flatnonzero(label_N >= 0)).to(views.clean_ND.device)
+    label_K = torch.from_numpy(label_N[label_N >= 0]).to(views.clean_ND.device)
+
+    def memory(emb_ND: Tensor | None) -> ClusterMemory | None:
+        return None if emb_ND is None else ClusterMemory(emb_ND[kept], label_K, keep)
+
+    clean = ClusterMemory(views.clean_ND[kept], label_K, keep)
+    return Memories(clean=clean, noised=memory(views.noised_ND), fused=memory(views.fused_ND))
 
 
 def cluster_loss(

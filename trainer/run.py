@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +22,17 @@ from trainer.bursts import find_bursts, find_scenes, warm_up, worth_using
 from trainer.checkpoint import EncoderFacts, StoredEncoder
 from trainer.data import Crops, load_crops
 from trainer.encoder import Encoder, Precision, autocast, set_neck_statistics, to_pixels
-from trainer.fancl import EpochEnd, EpochReport, FanclConfig, Networks, train_epochs
+from trainer.fancl import EpochReport, FanclConfig, Training, train_epochs
+from trainer.rundir import (
+    REPORT_COLUMNS,
+    cell,
+    open_run,
+    read_reports,
+    record_of,
+    refuse_foreign_folder,
+    write_clusters,
+)
+from trainer.views import Networks
 
 BurstUse = Literal["auto", "on", "off"]
 
@@ -66,7 +74,7 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     weights cannot.
     """
     spec = InputSpec(height=request.height, width=request.width, resize="squash", pad_value=0)
-    _refuse_foreign_folder(request.out)
+    refuse_foreign_folder(request.out)
     loaded = load_backbone(request.backbone, request.weights)
     crops = _load(request, spec, narrator)
     burst_N = find_bursts(crops.facts)
@@ -78,9 +86,8 @@ def train(request: RunRequest, narrator: Narrator) -> None:
             f"({config.clusters_per_batch} clusters x {config.images_per_cluster} pictures): add "
             "pictures, or make batches smaller with --clusters-per-batch"
         )
-    record = _record(request, spec, loaded, crops, config)
-    finished = _open_run(request.out, record, narrator)
-    if finished:
+    record = record_of(request.data, request.boxes, spec, loaded, crops, config)
+    if open_run(request.out, record, narrator.say):
         return
     encoder = _new_encoder(request, loaded, config.seed)
     precision = _precision(request, encoder, narrator)
@@ -88,12 +95,6 @@ def train(request: RunRequest, narrator: Narrator) -> None:
         facts = _facts(config, loaded, spec, epoch=0)
         _prepare_start(request, encoder, facts, crops, config, burst_N, precision, narrator)
     _train(request, encoder, spec, loaded, crops, burst_N, config, precision, narrator)
-
-
-def _refuse_foreign_folder(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not (out / checkpoint.CONFIG).is_file():
-            raise InputError(f"{out} holds other files; give --out a new folder for this run")
 
 
 def _load(request: RunRequest, spec: InputSpec, narrator: Narrator) -> Crops:
@@ -138,63 +139,6 @@ def _use_bursts(
     if use:
         narrator.say(f"{int(burst_N.max()) + 1} bursts: their frames count as the same animal")
     return use
-
-
-def _record(
-    request: RunRequest,
-    spec: InputSpec,
-    loaded: LoadedBackbone,
-    crops: Crops,
-    config: FanclConfig,
-) -> dict[str, Any]:
-    """config.json: equal records mean the same run."""
-    return {
-        "data": str(request.data.resolve()),
-        "boxes": str(request.boxes.resolve()) if request.boxes else None,
-        "data_digest": crops.digest,
-        "num_crops": len(crops),
-        "input": dataclasses.asdict(spec),
-        "backbone": dataclasses.asdict(loaded.spec) | {"weights": loaded.weights},
-        "settings": dataclasses.asdict(config),
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str | None:
-    """The project's own commit, where it runs from a checkout."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return None
-    asked = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip() or None
-
-
-def _open_run(out: Path, record: dict[str, Any], narrator: Narrator) -> bool:
-    """Makes the run directory, or checks that it holds the same run; True when it is finished."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / checkpoint.CONFIG
-    normal = json.loads(json.dumps(record))
-    if not path.is_file():
-        checkpoint.write_json(path, normal)
-        return False
-    before = json.loads(path.read_text(encoding="utf-8"))
-    changed = sorted(
-        key for key in normal if key != "commit" and normal[key] != before.get(key, "absent")
-    )
-    if changed:
-        raise InputError(
-            f"{out} holds another run (different: {', '.join(changed)}); "
-            "give another --out, or the same settings to go on with it"
-        )
-    done = len(_read_reports(out))
-    total = record["settings"]["epochs"]
-    if done >= total:
-        narrator.say(f"{out} is finished ({done} epochs); give another --out to train again")
-        return True
-    narrator.say(f"going on with {out} after epoch {done} of {total}")
-    return False
 
 
 def _new_encoder(request: RunRequest, loaded: LoadedBackbone, seed: int) -> Encoder:
@@ -286,38 +230,28 @@ def _train(
     done = checkpoint.load_state(state, networks, optimiser) if state.is_file() else 0
     if done == 0:
         checkpoint.save_state(state, networks, optimiser, 0)  # keeps the warm-up
-    reports = _read_reports(request.out)[:done]
-    for end in train_epochs(
-        networks, optimiser, crops.images_NHWC, burst_N, config, done + 1, request.device,
-        precision, _Told(narrator, config.epochs),
-    ):  # fmt: skip
+    reports = read_reports(request.out)[:done]
+    training = Training(
+        networks=networks,
+        optimiser=optimiser,
+        images_NHWC=crops.images_NHWC,
+        burst_N=burst_N,
+        config=config,
+        device=request.device,
+        precision=precision,
+        listener=_Told(narrator, config.epochs),
+    )
+    for end in train_epochs(training, done + 1):
         epoch = end.report.epoch
         facts = _facts(config, loaded, spec, epoch)
         checkpoint.save_encoder(
             request.out / checkpoint.ENCODER, StoredEncoder(encoder=encoder, facts=facts)
         )
-        _write_clusters(request.out, crops, burst_N, end)
-        reports.append([_text(value) for value in dataclasses.astuple(end.report)])
-        checkpoint.write_rows(request.out / checkpoint.METRICS, _REPORT_COLUMNS, reports)
+        write_clusters(request.out, crops, burst_N, end)
+        reports.append([cell(value) for value in dataclasses.astuple(end.report)])
+        checkpoint.write_rows(request.out / checkpoint.METRICS, REPORT_COLUMNS, reports)
         checkpoint.save_state(state, networks, optimiser, epoch)
         narrator.say(_epoch_sentence(end.report, config.epochs))
-
-
-_REPORT_COLUMNS = [field.name for field in dataclasses.fields(EpochReport)]
-
-
-def _read_reports(out: Path) -> list[list[str]]:
-    path = out / checkpoint.METRICS
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    return [line.split(",") for line in lines if line]
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _epoch_sentence(report: EpochReport, epochs: int) -> str:
@@ -327,29 +261,6 @@ def _epoch_sentence(report: EpochReport, epochs: int) -> str:
         f"(largest {report.largest_share:.0%}), {report.num_outliers} crops left out, "
         f"{report.seconds:.0f} s"
     )
-
-
-def _write_clusters(out: Path, crops: Crops, burst_N: NDArray[np.int64], end: EpochEnd) -> None:
-    rows = []
-    for index, fact in enumerate(crops.facts):
-        box = fact.box.to_relative(1, 1) if fact.box and fact.box.relative else fact.box
-        rows.append(
-            [
-                fact.picture.name,
-                fact.sha256,
-                int(end.pseudo_labels.label_N[index]),
-                _text(float(end.similarity_N[index])),
-                int(burst_N[index]),
-                *((box.x, box.y, box.width, box.height, box.relative) if box else ("",) * 5),
-            ]
-        )
-    checkpoint.write_rows(out / checkpoint.CLUSTERS, CLUSTER_COLUMNS, rows)
-
-
-CLUSTER_COLUMNS = (
-    "path", "sha256", "pseudo_label", "similarity_to_centre", "burst",
-    "x", "y", "width", "height", "relative",
-)  # fmt: skip
 
 
 def _precision(request: RunRequest, encoder: Encoder, narrator: Narrator) -> Precision:

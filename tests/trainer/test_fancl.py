@@ -10,15 +10,17 @@ from trainer import fancl
 from trainer.backbone import load_backbone
 from trainer.encoder import Encoder
 from trainer.fana import Fana
-from trainer.memory import ClusterMemory, cluster_loss
+from trainer.memory import ClusterMemory, build_memories, cluster_loss
+from trainer.sampler import sample_batches
+from trainer.views import Method, Networks, Views, extract
 
 CPU = torch.device("cpu")
 
 
-def networks(method: fancl.Method) -> fancl.Networks:
+def networks(method: Method) -> Networks:
     torch.manual_seed(0)
     loaded = load_backbone("small-cnn", "none")
-    return fancl.Networks(Encoder(loaded.spec, loaded.module), method)
+    return Networks(Encoder(loaded.spec, loaded.module), method)
 
 
 @pytest.mark.parametrize(("epoch", "rate"), [(1, 3.5e-4), (20, 3.5e-4), (21, 3.5e-5), (41, 3.5e-6)])
@@ -28,9 +30,7 @@ def test_the_papers_learning_rate_falls_every_twenty_epochs(epoch: int, rate: fl
 
 def test_a_batch_is_p_clusters_of_k_pictures() -> None:
     labels = np.repeat(np.arange(20), 6)
-    batch = next(
-        fancl.sample_batches(labels, fancl.paper("fancl", 1, 100), np.random.default_rng(0))
-    )
+    batch = next(sample_batches(labels, 16, 4, np.random.default_rng(0)))
     found, counts = np.unique(labels[batch], return_counts=True)
     assert (len(found), set(counts.tolist())) == (16, {4})
     assert len(set(batch.tolist())) == 64
@@ -38,9 +38,7 @@ def test_a_batch_is_p_clusters_of_k_pictures() -> None:
 
 def test_few_and_small_clusters_still_fill_a_batch() -> None:
     labels = np.array([0, 0, 1, -1])
-    batch = next(
-        fancl.sample_batches(labels, fancl.paper("fancl", 1, 100), np.random.default_rng(0))
-    )
+    batch = next(sample_batches(labels, 16, 4, np.random.default_rng(0)))
     assert len(batch) == 64
     assert set(batch.tolist()) == {0, 1, 2}
 
@@ -58,10 +56,10 @@ def test_both_encoders_start_alike_and_own_their_parameters() -> None:
 def test_without_the_noised_branch_the_loss_is_cluster_contrasts() -> None:
     plain = networks("cluster-contrast")
     images = np.random.default_rng(0).integers(0, 255, (8, 32, 48, 3), dtype=np.uint8)
-    views = fancl.extract(plain, Fana(plain.clean, 0.1, "conv"), images, CPU, "fp32")
+    views = extract(plain, Fana(plain.clean, 0.1, "conv"), images, CPU, "fp32")
     labels = np.array([0, 0, 1, 1, 2, 2, -1, -1])
-    memories = fancl.build_memories(views, labels, 0.1)
-    batch = fancl.Views(clean_ND=views.clean_ND[:6], noised_ND=None, fused_ND=None)
+    memories = build_memories(views, labels, 0.1)
+    batch = Views(clean_ND=views.clean_ND[:6], noised_ND=None, fused_ND=None)
     label_B = torch.from_numpy(labels[:6])
     found = fancl.fancl_loss(batch, memories, label_B, 0.05)
     memory = ClusterMemory(views.clean_ND[:6], label_B, 0.1)
@@ -73,9 +71,9 @@ def test_without_the_noised_branch_the_loss_is_cluster_contrasts() -> None:
 def test_the_loss_is_the_sum_of_three_cluster_losses_and_consistency() -> None:
     both = networks("fancl")
     images = np.random.default_rng(0).integers(0, 255, (4, 32, 48, 3), dtype=np.uint8)
-    views = fancl.extract(both, Fana(both.clean, 0.1, "conv"), images, CPU, "fp32")
+    views = extract(both, Fana(both.clean, 0.1, "conv"), images, CPU, "fp32")
     labels = np.array([0, 0, 1, 1])
-    memories = fancl.build_memories(views, labels, 0.1)
+    memories = build_memories(views, labels, 0.1)
     label_B = torch.from_numpy(labels)
     found = fancl.fancl_loss(views, memories, label_B, 0.05)
     parts = [

@@ -1,0 +1,121 @@
+"""What a run directory holds beside weights: the record of its settings, figures, clusters."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import InputError
+from edge.preprocess import InputSpec
+from trainer import checkpoint
+from trainer.backbone import LoadedBackbone
+from trainer.data import Crops
+from trainer.fancl import EpochEnd, EpochReport, FanclConfig
+
+REPORT_COLUMNS = [field.name for field in dataclasses.fields(EpochReport)]
+CLUSTER_COLUMNS = (
+    "path", "sha256", "pseudo_label", "similarity_to_centre", "burst", "x", "y", "width", "height",
+)  # fmt: skip
+
+
+def refuse_foreign_folder(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if not (out / checkpoint.CONFIG).is_file():
+            raise InputError(f"{out} holds other files; give --out a new folder for this run")
+
+
+def record_of(
+    data: Path,
+    boxes: Path | None,
+    spec: InputSpec,
+    loaded: LoadedBackbone,
+    crops: Crops,
+    config: FanclConfig,
+) -> dict[str, Any]:
+    """config.json: equal records mean the same run."""
+    return {
+        "data": str(data.resolve()),
+        "boxes": str(boxes.resolve()) if boxes else None,
+        "data_digest": crops.digest,
+        "num_crops": len(crops),
+        "input": dataclasses.asdict(spec),
+        "backbone": dataclasses.asdict(loaded.spec) | {"weights": loaded.weights},
+        "settings": dataclasses.asdict(config),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The project's own commit, where it runs from a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    asked = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or None
+
+
+def open_run(out: Path, record: dict[str, Any], say: Callable[[str], None]) -> bool:
+    """Makes the run directory, or checks that it holds the same run; True when it is finished."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / checkpoint.CONFIG
+    normal = json.loads(json.dumps(record))
+    if not path.is_file():
+        checkpoint.write_json(path, normal)
+        return False
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = sorted(
+        key for key in normal if key != "commit" and normal[key] != before.get(key, "absent")
+    )
+    if changed:
+        raise InputError(
+            f"{out} holds another run (different: {', '.join(changed)}); "
+            "give another --out, or the same settings to go on with it"
+        )
+    done = len(read_reports(out))
+    total = record["settings"]["epochs"]
+    if done >= total:
+        say(f"{out} is finished ({done} epochs); give another --out to train again")
+        return True
+    say(f"going on with {out} after epoch {done} of {total}")
+    return False
+
+
+def read_reports(out: Path) -> list[list[str]]:
+    path = out / checkpoint.METRICS
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    return [line.split(",") for line in lines if line]
+
+
+def cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def write_clusters(out: Path, crops: Crops, burst_N: NDArray[np.int64], end: EpochEnd) -> None:
+    """clusters.csv: boxes in fractions of the picture, empty for a whole picture."""
+    rows = []
+    for index, fact in enumerate(crops.facts):
+        box = fact.box
+        rows.append(
+            [
+                fact.picture.name,
+                fact.sha256,
+                int(end.pseudo_labels.label_N[index]),
+                cell(float(end.similarity_N[index])),
+                int(burst_N[index]),
+                *((box.x, box.y, box.width, box.height) if box else ("",) * 4),
+            ]
+        )
+    checkpoint.write_rows(out / checkpoint.CLUSTERS, CLUSTER_COLUMNS, rows)
