@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from edge.media import is_picture_name
 
 Flank = Literal["left", "right", "unknown"]
 _FLANKS: dict[str, Flank] = {"left": "left", "right": "right"}
-_DATE_FORMATS = ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y:%m:%d %H:%M:%S", "%Y-%m-%d")
+_DATE_FORMATS = ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y:%m:%d %H:%M:%S")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Collection:
     root: Path
     pictures: tuple[Picture, ...]
     num_other_files: int  # files with no picture's name
-    labelled: bool  # has an identity column, or every picture lies in a first-level folder
+    labelled: bool  # some row names an identity, or every picture lies in a first-level folder
 
 
 def read_collection(data: Path, split: str | None = None) -> Collection:
@@ -135,7 +136,7 @@ def _read_table(table: Path, split: str | None) -> Collection:
         root=table.parent,
         pictures=pictures,
         num_other_files=0,
-        labelled="identity" in columns,
+        labelled=any(one.identity is not None for one in pictures),
     )
 
 
@@ -147,13 +148,15 @@ def _numbered(
 
 
 def _picture(table: Path, line: int, row: dict[str, str]) -> Picture:
+    if not row["path"]:
+        raise InputError(f"{table} line {line}: the row names no picture in its column 'path'")
     side = (row.get("position") or row.get("orientation") or "").strip().lower()
     return Picture(
         path=table.parent / row["path"],
         name=row["path"],
         identity=row.get("identity") or None,
         box=_pixel_box(row.get("bbox") or "", table, line),
-        captured_at=_date(row.get("date") or "", table, line),
+        captured_at=_date(row.get("date") or ""),
         encounter=row.get("encounter") or None,
         flank=_FLANKS.get(side, "unknown"),
         split=row.get("split") or None,
@@ -170,21 +173,22 @@ def _pixel_box(text: str, table: Path, line: int) -> Box | None:
         raise InputError(
             f"{table} line {line}: bbox {text!r} is not [x, y, width, height] in pixels"
         ) from error
+    if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) <= 0:
+        raise InputError(f"{table} line {line}: bbox {text!r} has no area; leave it empty instead")
     return Box(x=x, y=y, width=width, height=height, relative=False)
 
 
-def _date(text: str, table: Path, line: int) -> datetime | None:
+def _date(text: str) -> datetime | None:
+    """The moment, or None where the table names no time of day: a day is no burst."""
     text = text.strip()
-    if not text or text.lower() == "nan":
-        return None
     for form in _DATE_FORMATS:
         try:
             return datetime.strptime(text, form)
         except ValueError:
             continue
+    if ":" not in text:
+        return None
     try:
         return datetime.fromisoformat(text).replace(tzinfo=None)
-    except ValueError as error:
-        raise InputError(
-            f"{table} line {line}: date {text!r} is not like 2026-05-01 06:30:00"
-        ) from error
+    except ValueError:
+        return None

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edge.errors import InputError
-from trainer.cli import Version, console, run_command
+from trainer.cli import Version, console, plain_errors
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def main() -> None:
-    run_command(_app)
+    _app()
 
 
 @_app.command(
-    context_settings={"ignore_unknown_options": False},
     epilog="Example: fancl-export runs/first --onnx   Then, on the device: "
     "edge-admin model install model.onnx",
 )
@@ -40,6 +40,18 @@ def _export(
     The file takes uint8 RGB crops and gives unit-length embeddings. It is checked against the
     trained encoder through the device's own code before it is written.
     """
+    with plain_errors("nothing was written"):
+        _write(source, file, onnx, name, species, licence)
+
+
+def _write(
+    source: Path,
+    file: Path | None,
+    onnx: bool,
+    name: str | None,
+    species: str | None,
+    licence: str | None,
+) -> None:
     if not onnx:
         raise InputError("say what to write: `fancl-export RUN --onnx [FILE]`")
     from export.model_file import export_run  # here, so that --help needs no torch
@@ -48,7 +60,7 @@ def _export(
     with console.status("exporting"):
         done = export_run(source, file or folder / "model.onnx", name, species, licence)
     worst = ", ".join(f"{value:.6f} at {size}" for size, value in done.parity.worst_cosine.items())
-    say = console.print
+    say = partial(console.print, markup=False, soft_wrap=True)
     say(f"{done.path}: {done.num_bytes / 1e6:.1f} MB, encoder {done.manifest.encoder_id[:12]}")
     say(f"same as the trained encoder on {done.parity.num_crops} crops: worst cosine {worst}")
     decision = done.manifest.decision

@@ -7,6 +7,8 @@ an error: nothing is ever left at random in silence.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,6 +32,8 @@ class BackboneSpec:
     """All that is needed to build a backbone again, without its weights."""
 
     name: str
+    height: int  # of its input, in pixels
+    width: int
     mean: tuple[float, float, float]  # of RGB in [0, 1]
     std: tuple[float, float, float]
     last_stride: Literal[1, 2]  # of ResNet-50's layer4; 1 in the base code of the paper
@@ -42,6 +46,7 @@ class LoadedBackbone:
     spec: BackboneSpec
     module: nn.Module
     weights: str  # "none", "imagenet" or the file's name
+    sha256: str | None  # of the file
 
 
 class SmallCnn(nn.Module):
@@ -50,8 +55,6 @@ class SmallCnn(nn.Module):
     It pools to a 2x3 grid instead of a point: where on the body a blotch sits is what tells
     animals of one species apart.
     """
-
-    num_features = 256
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +69,7 @@ class SmallCnn(nn.Module):
             nn.MaxPool2d(2),
             _conv(192, 192),
         )
-        self.project = nn.Linear(192 * 2 * 3, self.num_features)
+        self.project = nn.Linear(192 * 2 * 3, 256)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         maps = self.stages(torch.relu(self.bn1(self.conv1(images_NCHW))))
@@ -91,8 +94,6 @@ def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential
 class _GlobalAverage(nn.Module):
     """ResNet-50 up to layer4, then the mean over positions (FANCL III-A: 2048 values)."""
 
-    num_features = 2048
-
     def __init__(self, resnet: nn.Module, last_stride: int) -> None:
         super().__init__()
         for name, child in resnet.named_children():
@@ -112,22 +113,24 @@ class _GlobalAverage(nn.Module):
         return maps.mean(dim=(2, 3))
 
 
-def load_backbone(name: str, weights: str | None) -> LoadedBackbone:
-    """A backbone with its weights; `weights` is "imagenet", "none", a file or None (default).
+def load_backbone(name: str, weights: str | None, height: int, width: int) -> LoadedBackbone:
+    """A backbone for input of that size; `weights` is "imagenet", "none", a file or None (default).
 
     The default is "imagenet", but "none" for small-cnn, which has no published weights.
     """
     chosen = weights or (NO_WEIGHTS if name == SMALL_CNN else IMAGENET)
     if chosen in (NO_WEIGHTS, IMAGENET):
-        spec = _default_spec(name)
+        spec = _default_spec(name, height, width)
         if chosen == NO_WEIGHTS:
-            return LoadedBackbone(spec=spec, module=build_backbone(spec), weights=chosen)
-        return LoadedBackbone(spec=spec, module=_download(spec), weights=chosen)
-    return _load_file(name, Path(chosen))
+            return LoadedBackbone(
+                spec=spec, module=build_backbone(spec), weights=chosen, sha256=None
+            )
+        return LoadedBackbone(spec=spec, module=_download(spec), weights=chosen, sha256=None)
+    return _load_file(_default_spec(name, height, width), Path(chosen))
 
 
 def build_backbone(spec: BackboneSpec) -> nn.Module:
-    """The architecture with random weights; `num_features` says how many values it gives."""
+    """The architecture with random weights."""
     if spec.name == SMALL_CNN:
         return SmallCnn()
     if spec.name == RESNET50:
@@ -135,6 +138,26 @@ def build_backbone(spec: BackboneSpec) -> nn.Module:
 
         return _GlobalAverage(torchvision.models.resnet50(weights=None), spec.last_stride)
     return _create_timm(spec, pretrained=False)
+
+
+def output_width(backbone: nn.Module, spec: BackboneSpec) -> int:
+    """How many values the backbone gives a picture, found by giving it one.
+
+    Raises InputError where it does not take pictures of that size.
+    """
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            values = backbone(torch.zeros(1, 3, spec.height, spec.width))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"{spec.name} does not take pictures of {spec.height}x{spec.width} pixels "
+            f"({str(error).splitlines()[0]}); give another --size HxW"
+        ) from error
+    finally:
+        backbone.train(was_training)
+    return int(values.shape[1])
 
 
 def stem_of(backbone: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d | None]:
@@ -146,7 +169,7 @@ def stem_of(backbone: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d | None]:
     return conv, norm if isinstance(norm, nn.BatchNorm2d) else None
 
 
-def _default_spec(name: str) -> BackboneSpec:
+def _default_spec(name: str, height: int, width: int) -> BackboneSpec:
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     if name not in (SMALL_CNN, RESNET50):
         import timm
@@ -159,7 +182,16 @@ def _default_spec(name: str) -> BackboneSpec:
             )
         config = timm.get_pretrained_cfg(name)
         mean, std = (config.mean, config.std) if config else (mean, std)
-    return BackboneSpec(name=name, mean=mean, std=std, last_stride=1, pad_type="", bn_eps=None)
+    return BackboneSpec(
+        name=name,
+        height=height,
+        width=width,
+        mean=mean,
+        std=std,
+        last_stride=1,
+        pad_type="",
+        bn_eps=None,
+    )
 
 
 def _create_timm(spec: BackboneSpec, pretrained: bool) -> nn.Module:
@@ -170,7 +202,12 @@ def _create_timm(spec: BackboneSpec, pretrained: bool) -> nn.Module:
         options["pad_type"] = spec.pad_type
     if spec.bn_eps is not None:
         options["bn_eps"] = spec.bn_eps
-    return timm.create_model(spec.name, pretrained=pretrained, num_classes=0, **options)
+    options |= {"pretrained": pretrained, "num_classes": 0}
+    try:
+        # Transformers need to know the size of their input; convolutional networks refuse it.
+        return timm.create_model(spec.name, img_size=(spec.height, spec.width), **options)
+    except TypeError:
+        return timm.create_model(spec.name, **options)
 
 
 def _download(spec: BackboneSpec) -> nn.Module:
@@ -193,7 +230,7 @@ def _download(spec: BackboneSpec) -> nn.Module:
         ) from error
 
 
-def _load_file(name: str, path: Path) -> LoadedBackbone:
+def _load_file(default: BackboneSpec, path: Path) -> LoadedBackbone:
     if not path.is_file():
         raise WeightsError(
             f"there is no weights file {path}; give --weights with a .safetensors file, "
@@ -208,25 +245,24 @@ def _load_file(name: str, path: Path) -> LoadedBackbone:
             f"{path} cannot be read as safetensors ({error}); convert the weights with "
             "safetensors.torch.save_file"
         ) from error
-    spec = _spec_from_file(name, path, facts)
+    spec = _spec_from_file(default, path, facts)
     module = build_backbone(spec)
-    _fill(module, tensors, f"{path.name} and the backbone {name}")
-    return LoadedBackbone(spec=spec, module=module, weights=path.name)
+    _fill(module, tensors, f"{path.name} and the backbone {spec.name}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return LoadedBackbone(spec=spec, module=module, weights=path.name, sha256=digest)
 
 
-def _spec_from_file(name: str, path: Path, facts: dict[str, str]) -> BackboneSpec:
+def _spec_from_file(default: BackboneSpec, path: Path, facts: dict[str, str]) -> BackboneSpec:
     """A weights file may say in its metadata how its pictures were normalised and padded."""
-    made_for = facts.get("timm", name)
-    if made_for != name:
+    made_for = facts.get("timm", default.name)
+    if made_for != default.name:
         raise WeightsError(
-            f"{path} holds weights of {made_for}, not of {name}: use --backbone {made_for}"
+            f"{path} holds weights of {made_for}, not of {default.name}: use --backbone {made_for}"
         )
-    default = _default_spec(name)
-    return BackboneSpec(
-        name=name,
+    return dataclasses.replace(
+        default,
         mean=_triple(facts["mean"], path) if "mean" in facts else default.mean,
         std=_triple(facts["std"], path) if "std" in facts else default.std,
-        last_stride=default.last_stride,
         pad_type=facts.get("pad_type", default.pad_type),
         bn_eps=float(facts["bn_eps"]) if "bn_eps" in facts else default.bn_eps,
     )

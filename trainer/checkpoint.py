@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
+    _put_in_place(temporary, path)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -66,12 +67,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
-    temporary.replace(path)
+    """A CSV file; a name that is not UTF-8 keeps its bytes."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def save_encoder(path: Path, stored: StoredEncoder) -> None:
@@ -152,6 +153,16 @@ def _owned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _save(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     save_file(tensors, str(temporary), metadata=facts)
-    with temporary.open("rb") as file:
+    with temporary.open("rb+") as file:
         os.fsync(file.fileno())
+    _put_in_place(temporary, path)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
     temporary.replace(path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and renames are kept anyway
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -6,6 +6,8 @@ import dataclasses
 import enum
 import importlib.metadata
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -54,23 +56,27 @@ _eval_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def train() -> None:
-    run_command(_train_app)
+    _train_app()
 
 
 def evaluate() -> None:
-    run_command(_eval_app)
+    _eval_app()
 
 
-def run_command(app: typer.Typer) -> None:
-    """Run a command: our own errors become one sentence and exit code 1."""
+@contextmanager
+def plain_errors(after_stop: str) -> Iterator[None]:
+    """Our own errors become one sentence and exit code 1, Ctrl-C one sentence and 130."""
     try:
-        app()
+        yield
     except FanclError as error:
-        console.print(f"error: {error}", style="bold red", markup=False)
-        raise SystemExit(1) from None
+        console.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except OSError as error:  # a full disk, a folder that cannot be written
+        console.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from the last finished epoch")
-        raise SystemExit(130) from None
+        console.print(f"stopped; {after_stop}", markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
 
 
 class Terminal:
@@ -97,7 +103,7 @@ class Terminal:
         self._progress.stop()
 
     def say(self, sentence: str) -> None:
-        self._progress.console.print(sentence, markup=False)
+        self._progress.console.print(sentence, markup=False, soft_wrap=True)
 
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
         if what != self._what:
@@ -223,8 +229,12 @@ def _train(
             ),
         )
 
-    height, width = _parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
-    with Terminal() as terminal:
+    with plain_errors(""):
+        height, width = _parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
+    with (
+        plain_errors("the same command goes on from the last finished epoch"),
+        Terminal() as terminal,
+    ):
         request = RunRequest(
             data=data,
             out=out,
@@ -239,7 +249,7 @@ def _train(
             configure=configure,
         )
         run_training(request, terminal)
-    console.print(f"done: {out}; next: fancl-export {out} --onnx", markup=False)
+    console.print(f"done: {out}; next: fancl-export {out} --onnx", markup=False, soft_wrap=True)
 
 
 @_eval_app.command(
@@ -277,10 +287,13 @@ def _evaluate(
     """How well an encoder finds the same animal again: mAP and rank-1/5/10, beside controls."""
     from trainer.evaluate import evaluate_source, write_per_query
 
-    with Terminal() as terminal:
-        outcome = evaluate_source(source, data, weights, boxes, controls, _device(device), terminal)
-    if per_query is not None:
-        write_per_query(per_query, outcome)
+    with plain_errors("nothing was written"):
+        with Terminal() as terminal:
+            outcome = evaluate_source(
+                source, data, weights, boxes, controls, _device(device), terminal
+            )
+        if per_query is not None:
+            write_per_query(per_query, outcome)
     if as_json:
         print(json.dumps(outcome.to_json()))
     else:

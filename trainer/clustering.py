@@ -7,7 +7,7 @@ eps and min_samples. Everything is kept sparse: memory grows with the pictures, 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,35 +62,34 @@ def cluster(emb_ND: NDArray[np.float32], settings: ClusteringSettings) -> Pseudo
     most; what was done is told in `trouble`. Check `usable` before training on the result.
     """
     distances = jaccard_distances(emb_ND, settings.k1, settings.k2)
-    first = _dbscan(distances, settings.eps, settings.min_samples, None)
+    first = _dbscan(distances, settings.eps, settings.min_samples)
     if first.usable:
         return first
-    giant = first.largest_share > GIANT_SHARE
-    said = (
-        f"one cluster holds {first.largest_share:.0%} of the pictures at eps {settings.eps:.2f}"
-        if giant
-        else f"no clusters at eps {settings.eps:.2f}"
-    )
-    step = -_EPS_STEP if giant else _EPS_STEP
+    step = -_EPS_STEP if first.largest_share > GIANT_SHARE else _EPS_STEP
     for count in range(1, _MAX_EPS_STEPS + 1):
         eps = round(settings.eps + count * step, 4)
         if not 0.0 < eps < MAX_DISTANCE:
             break
-        again = _dbscan(distances, eps, settings.min_samples, f"{said}; used eps {eps:.2f}")
+        again = _dbscan(distances, eps, settings.min_samples)
         if again.usable:
-            return again
-    advice = "lower" if giant else "raise"
-    trouble = (
-        f"{said}, nor does eps {eps:.2f} help; {advice} --eps, change --k1, or use --bursts on"
-    )
-    return PseudoLabels(label_N=first.label_N, eps=first.eps, trouble=trouble)
+            return replace(again, trouble=f"{collapse(first)}; used eps {eps:.2f} instead")
+    return replace(first, trouble=f"{collapse(first)}, nor do the nearest eps help")
 
 
-def _dbscan(
-    distances: sparse.csr_matrix, eps: float, min_samples: int, trouble: str | None
-) -> PseudoLabels:
+def collapse(labels: PseudoLabels) -> str:
+    """What is wrong with labels that are not usable, and what may help."""
+    if labels.largest_share > GIANT_SHARE:
+        return (
+            f"one cluster holds {labels.largest_share:.0%} of all at eps {labels.eps:.2f} "
+            "(lower --eps or --k1)"
+        )
+    count = "no clusters" if labels.num_clusters == 0 else "a single cluster"
+    return f"{count} at eps {labels.eps:.2f} (raise --eps or --k1)"
+
+
+def _dbscan(distances: sparse.csr_matrix, eps: float, min_samples: int) -> PseudoLabels:
     found = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(distances)
-    return PseudoLabels(label_N=found.labels_.astype(np.int64), eps=eps, trouble=trouble)
+    return PseudoLabels(label_N=found.labels_.astype(np.int64), eps=eps, trouble=None)
 
 
 def jaccard_distances(emb_ND: NDArray[np.float32], k1: int, k2: int) -> sparse.csr_matrix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,8 +68,9 @@ def load_crops(
     collection: Collection,
     spec: InputSpec,
     boxes: BoxesFile | None,
-    mapped_file: Path | None = None,
+    cache_folder: Path | None = None,
     progress: Progress | None = None,
+    max_bytes_in_memory: int = MAX_BYTES_IN_MEMORY,
 ) -> Crops:
     """The crops of a collection: its own boxes, those of a boxes file, or whole pictures.
 
@@ -77,7 +79,7 @@ def load_crops(
     """
     wanted = [_boxes_in(picture, boxes) for picture in collection.pictures]
     total = sum(len(parts) for parts in wanted)
-    images = _allocate(total, spec, mapped_file)
+    images = _allocate(total, spec, cache_folder, max_bytes_in_memory)
     facts: list[CropFact] = []
     skipped: list[tuple[str, str]] = []
     for done, one in enumerate(_decode_all(collection.pictures, wanted, spec), start=1):
@@ -118,12 +120,16 @@ def _boxes_in(picture: Picture, boxes: BoxesFile | None) -> list[Box | None]:
     return [one.box for one in found if one.observation_type == "animal"]
 
 
-def _allocate(total: int, spec: InputSpec, mapped_file: Path | None) -> NDArray[np.uint8]:
+def _allocate(
+    total: int, spec: InputSpec, cache_folder: Path | None, max_bytes: int
+) -> NDArray[np.uint8]:
+    """In memory, or above a size in a nameless file that goes away with the process."""
     shape = (total, spec.height, spec.width, 3)
-    if mapped_file is None or int(np.prod(shape, dtype=np.int64)) <= MAX_BYTES_IN_MEMORY:
+    if cache_folder is None or int(np.prod(shape, dtype=np.int64)) <= max_bytes:
         return np.empty(shape, np.uint8)
-    mapped_file.parent.mkdir(parents=True, exist_ok=True)
-    return np.lib.format.open_memmap(mapped_file, "w+", np.uint8, shape)
+    cache_folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=cache_folder) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def _decode_all(

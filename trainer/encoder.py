@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainer.backbone import BackboneSpec, build_backbone
+from trainer.backbone import BackboneSpec, build_backbone, output_width
 
 Precision = Literal["fp32", "bf16"]
 _EXTRACTION_BATCH = 128
@@ -28,7 +28,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.backbone = backbone
-        self.embedding_dim = backbone_width(backbone)
+        self.embedding_dim = output_width(backbone, spec)
         self.neck = nn.BatchNorm1d(self.embedding_dim)
         self.neck.bias.requires_grad_(False)  # frozen at 0, as in Cluster Contrast
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
@@ -44,13 +44,6 @@ class Encoder(nn.Module):
     def black(self) -> Tensor:
         """The value of a black pixel after normalisation, [1, 3, 1, 1]."""
         return (0.0 - self.mean) / self.std
-
-
-def backbone_width(backbone: nn.Module) -> int:
-    """How many values the backbone gives a picture."""
-    width = backbone.num_features
-    assert isinstance(width, int)
-    return width
 
 
 def to_pixels(images_NHWC: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from edge.detect import BoxesFile
 from edge.encoder import open_encoder
 from edge.errors import InputError
-from edge.pictures import read_collection
+from edge.pictures import Collection, read_collection
 from edge.preprocess import InputSpec
 from trainer import checkpoint
 from trainer.backbone import load_backbone
@@ -115,6 +116,12 @@ def evaluate_source(
     split = _load(data, candidate.spec, boxes, narrator)
     others = _controls(source, split, device) if controls else []
     similarity = _similarity(candidate, split)
+    figures = _figures(similarity, split)
+    if not figures.num_queries:
+        raise InputError(
+            f"no query in {data} shows an animal that another gallery picture shows too; "
+            "evaluation needs at least two pictures of an animal"
+        )
     return Outcome(
         source=source,
         protocol=(
@@ -122,7 +129,7 @@ def evaluate_source(
             if split.same
             else f"gallery of {len(split.gallery)}"
         ),
-        figures=_figures(similarity, split),
+        figures=figures,
         controls=tuple((one.name, _figures(_similarity(one, split), split)) for one in others),
         matches=_matches(similarity, split),
     )
@@ -130,8 +137,8 @@ def evaluate_source(
 
 def _open(source: str, weights: str | None, device: torch.device) -> Candidate:
     if source.startswith(_TIMM):
-        loaded = load_backbone(source.removeprefix(_TIMM), weights)
         spec = InputSpec(height=128, width=256, resize="squash", pad_value=0)
+        loaded = load_backbone(source.removeprefix(_TIMM), weights, spec.height, spec.width)
         return _torch_candidate(source, Encoder(loaded.spec, loaded.module), spec, device)
     if weights is not None:
         raise InputError("--weights is for timm:NAME; a run or model file carries its own")
@@ -177,10 +184,12 @@ def _load(data: Path, spec: InputSpec, boxes: Path | None, narrator: Narrator) -
 
     def crops(split: str | None) -> Crops:
         found = load_crops(
-            read_collection(data, split),
+            _named(read_collection(data, split), narrator),
             spec,
             box_file,
-            progress=lambda done, total: narrator.progress(f"reading {split}", done, total),
+            progress=lambda done, total: narrator.progress(
+                f"reading {split or 'pictures'}", done, total
+            ),
         )
         for name, reason in found.skipped:
             narrator.say(f"left out: {name}: {reason}")
@@ -191,6 +200,14 @@ def _load(data: Path, spec: InputSpec, boxes: Path | None, narrator: Narrator) -
         return _Split(query=crops("query"), gallery=crops("gallery"), same=False)
     whole = crops(None)
     return _Split(query=whole, gallery=whole, same=True)
+
+
+def _named(collection: Collection, narrator: Narrator) -> Collection:
+    """Only the pictures whose animal is known."""
+    named = tuple(one for one in collection.pictures if one.identity is not None)
+    if len(named) < len(collection.pictures):
+        narrator.say(f"{len(collection.pictures) - len(named)} pictures name no animal: left out")
+    return dataclasses.replace(collection, pictures=named)
 
 
 def _similarity(candidate: Candidate, split: _Split) -> NDArray[np.float32]:
@@ -234,6 +251,7 @@ def _matches(similarity_QG: NDArray[np.float32], split: _Split) -> tuple[Match, 
 
 
 def write_per_query(path: Path, outcome: Outcome) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     columns = (
         "path", "identity", "best_identity", "best_similarity",
         "runner_up_identity", "runner_up_similarity",

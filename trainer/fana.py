@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from edge.errors import InputError
 from trainer.backbone import stem_of
 from trainer.encoder import Encoder
 
@@ -29,7 +30,10 @@ class Fana(nn.Module):
         super().__init__()
         conv, norm = stem_of(encoder.backbone)
         if layer == "bn" and norm is None:
-            raise ValueError(f"{encoder.spec.name} has no batch normalisation behind its stem")
+            raise InputError(
+                f"{encoder.spec.name} has no batch normalisation behind its first convolution; "
+                "use --fana-layer conv"
+            )
         self.area = area
         self.conv = copy.deepcopy(conv).requires_grad_(False)
         self.norm = copy.deepcopy(norm) if layer == "bn" else None

@@ -10,6 +10,7 @@ What the paper leaves open is resolved as the base code does it, or noted beside
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from torch import Tensor
 from edge.errors import FanclError
 from trainer import augment
 from trainer.bursts import WarmUp, burst_means
-from trainer.clustering import ClusteringSettings, PseudoLabels, cluster
+from trainer.clustering import ClusteringSettings, PseudoLabels, cluster, collapse
 from trainer.encoder import Precision, to_pixels
 from trainer.fana import Fana, FanaLayer
 from trainer.memory import (
@@ -179,13 +180,14 @@ class Training:
     listener: Listener
 
 
-def train_epochs(training: Training, first_epoch: int) -> Iterator[EpochEnd]:
+def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> Iterator[EpochEnd]:
     """Train from `first_epoch` on, yielding after each epoch so that the caller can save.
 
+    `num_skipped` is the number of epochs just before the first that had nothing to learn from.
     Raises FanclError when clustering collapses three epochs running.
     """
     config, listener = training.config, training.listener
-    skipped = 0
+    skipped = num_skipped
     for epoch in range(first_epoch, config.epochs + 1):
         began = time.monotonic()
         _set_seed(config.seed, epoch)
@@ -212,10 +214,10 @@ def train_epochs(training: Training, first_epoch: int) -> Iterator[EpochEnd]:
             pseudo_labels=labels,
             similarity_N=_similarity_to_centre(views.clean_ND, labels.label_N),
         )
-        if skipped == _MAX_SKIPPED_EPOCHS:
+        if skipped >= _MAX_SKIPPED_EPOCHS:
             raise FanclError(
-                f"clustering collapsed in {skipped} epochs running ({labels.trouble}); "
-                "pretrained weights (--weights) also help"
+                f"clustering collapsed in {skipped} epochs running, the last time: "
+                f"{labels.trouble}; pretrained weights (--weights) and --bursts on also help"
             )
 
 
@@ -235,7 +237,11 @@ def pseudo_labels(
         return cluster(emb_ND, config.clustering)
     by_burst = cluster(burst_means(emb_ND, burst_N), config.clustering)
     label_B = _keep_lone_bursts(by_burst.label_N, np.bincount(burst_N))
-    return PseudoLabels(label_N=label_B[burst_N], eps=by_burst.eps, trouble=by_burst.trouble)
+    labels = PseudoLabels(label_N=label_B[burst_N], eps=by_burst.eps, trouble=None)
+    # Judged again as pictures: bursts differ in length, and lone ones have become clusters.
+    if not labels.usable:
+        return dataclasses.replace(labels, trouble=collapse(labels))
+    return dataclasses.replace(labels, trouble=by_burst.trouble if by_burst.usable else None)
 
 
 def _keep_lone_bursts(label_B: NDArray[np.int64], size_B: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -22,14 +22,19 @@ from trainer.bursts import find_bursts, find_scenes, warm_up, worth_using
 from trainer.checkpoint import EncoderFacts, StoredEncoder
 from trainer.data import Crops, load_crops
 from trainer.encoder import Encoder, Precision, autocast, set_neck_statistics, to_pixels
+from trainer.fana import Fana
 from trainer.fancl import EpochReport, FanclConfig, Training, train_epochs
 from trainer.rundir import (
     REPORT_COLUMNS,
     cell,
+    num_skipped,
     open_run,
     read_reports,
     record_of,
     refuse_foreign_folder,
+    require_trained,
+    resolved_precision,
+    store_precision,
     write_clusters,
 )
 from trainer.views import Networks
@@ -75,7 +80,7 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     """
     spec = InputSpec(height=request.height, width=request.width, resize="squash", pad_value=0)
     refuse_foreign_folder(request.out)
-    loaded = load_backbone(request.backbone, request.weights)
+    loaded = load_backbone(request.backbone, request.weights, request.height, request.width)
     crops = _load(request, spec, narrator)
     burst_N = find_bursts(crops.facts)
     use_bursts = _use_bursts(request, loaded, burst_N, narrator)
@@ -86,10 +91,11 @@ def train(request: RunRequest, narrator: Narrator) -> None:
             f"({config.clusters_per_batch} clusters x {config.images_per_cluster} pictures): add "
             "pictures, or make batches smaller with --clusters-per-batch"
         )
+    encoder = _new_encoder(request, loaded, config.seed)
+    Fana(encoder, config.fana_area, config.fana_layer)  # refused before anything is written
     record = record_of(request.data, request.boxes, spec, loaded, crops, config)
     if open_run(request.out, record, narrator.say):
         return
-    encoder = _new_encoder(request, loaded, config.seed)
     precision = _precision(request, encoder, narrator)
     if not (request.out / checkpoint.STATE).is_file():
         facts = _facts(config, loaded, spec, epoch=0)
@@ -104,7 +110,7 @@ def _load(request: RunRequest, spec: InputSpec, narrator: Narrator) -> Crops:
         collection,
         spec,
         boxes,
-        mapped_file=request.out / "crops.npy",
+        cache_folder=request.out.parent,
         progress=lambda done, total: narrator.progress("reading pictures", done, total),
     )
     narrator.say(f"{len(collection.pictures)} pictures, {len(crops)} crops")
@@ -144,7 +150,7 @@ def _use_bursts(
 def _new_encoder(request: RunRequest, loaded: LoadedBackbone, seed: int) -> Encoder:
     torch.manual_seed(seed)
     if loaded.weights == NO_WEIGHTS:  # drawn again, so that the seed decides the start
-        loaded = load_backbone(request.backbone, NO_WEIGHTS)
+        loaded = load_backbone(request.backbone, NO_WEIGHTS, request.height, request.width)
     encoder = Encoder(loaded.spec, loaded.module).to(request.device)
     return encoder.to(memory_format=torch.channels_last)
 
@@ -241,17 +247,19 @@ def _train(
         precision=precision,
         listener=_Told(narrator, config.epochs),
     )
-    for end in train_epochs(training, done + 1):
+    for end in train_epochs(training, done + 1, num_skipped(reports)):
         epoch = end.report.epoch
-        facts = _facts(config, loaded, spec, epoch)
-        checkpoint.save_encoder(
-            request.out / checkpoint.ENCODER, StoredEncoder(encoder=encoder, facts=facts)
-        )
+        if end.report.loss is not None:
+            facts = _facts(config, loaded, spec, epoch)
+            checkpoint.save_encoder(
+                request.out / checkpoint.ENCODER, StoredEncoder(encoder=encoder, facts=facts)
+            )
         write_clusters(request.out, crops, burst_N, end)
         reports.append([cell(value) for value in dataclasses.astuple(end.report)])
         checkpoint.write_rows(request.out / checkpoint.METRICS, REPORT_COLUMNS, reports)
         checkpoint.save_state(state, networks, optimiser, epoch)
         narrator.say(_epoch_sentence(end.report, config.epochs))
+    require_trained(reports)
 
 
 def _epoch_sentence(report: EpochReport, epochs: int) -> str:
@@ -264,9 +272,18 @@ def _epoch_sentence(report: EpochReport, epochs: int) -> str:
 
 
 def _precision(request: RunRequest, encoder: Encoder, narrator: Narrator) -> Precision:
-    """bf16 where this machine trains faster with it, told aloud; or as the user said."""
-    if request.precision != "auto":
-        return request.precision
+    """As this run began; else as the user said; else whichever trains faster here."""
+    before = resolved_precision(request.out)
+    if before is not None:
+        return before
+    chosen: Precision = (
+        _faster(request, encoder, narrator) if request.precision == "auto" else request.precision
+    )
+    store_precision(request.out, chosen)
+    return chosen
+
+
+def _faster(request: RunRequest, encoder: Encoder, narrator: Narrator) -> Precision:
     seconds = {
         name: _time_steps(encoder, request, name) for name in ("fp32", "bf16")
     }  # a few steps each; the better of two rounds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import InputError
+from edge.errors import FanclError, InputError
 from edge.preprocess import InputSpec
 from trainer import checkpoint
 from trainer.backbone import LoadedBackbone
 from trainer.data import Crops
+from trainer.encoder import Precision
 from trainer.fancl import EpochEnd, EpochReport, FanclConfig
 
 REPORT_COLUMNS = [field.name for field in dataclasses.fields(EpochReport)]
@@ -42,14 +44,20 @@ def record_of(
     """config.json: equal records mean the same run."""
     return {
         "data": str(data.resolve()),
-        "boxes": str(boxes.resolve()) if boxes else None,
+        "boxes": {"path": str(boxes.resolve()), "sha256": _digest(boxes)} if boxes else None,
         "data_digest": crops.digest,
         "num_crops": len(crops),
         "input": dataclasses.asdict(spec),
-        "backbone": dataclasses.asdict(loaded.spec) | {"weights": loaded.weights},
+        "backbone": dataclasses.asdict(loaded.spec)
+        | {"weights": loaded.weights, "weights_sha256": loaded.sha256},
         "settings": dataclasses.asdict(config),
+        "precision": None,  # known once training begins
         "commit": _commit(),
     }
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _commit() -> str | None:
@@ -73,16 +81,19 @@ def open_run(out: Path, record: dict[str, Any], say: Callable[[str], None]) -> b
         return False
     before = json.loads(path.read_text(encoding="utf-8"))
     changed = sorted(
-        key for key in normal if key != "commit" and normal[key] != before.get(key, "absent")
+        key
+        for key in normal
+        if key not in ("commit", "precision") and normal[key] != before.get(key, "absent")
     )
     if changed:
         raise InputError(
             f"{out} holds another run (different: {', '.join(changed)}); "
             "give another --out, or the same settings to go on with it"
         )
-    done = len(read_reports(out))
-    total = record["settings"]["epochs"]
+    reports = read_reports(out)
+    done, total = len(reports), record["settings"]["epochs"]
     if done >= total:
+        require_trained(reports)
         say(f"{out} is finished ({done} epochs); give another --out to train again")
         return True
     say(f"going on with {out} after epoch {done} of {total}")
@@ -95,6 +106,34 @@ def read_reports(out: Path) -> list[list[str]]:
         return []
     lines = path.read_text(encoding="utf-8").splitlines()[1:]
     return [line.split(",") for line in lines if line]
+
+
+def require_trained(reports: list[list[str]]) -> None:
+    """Raises FanclError where no epoch had anything to learn from."""
+    if reports and num_skipped(reports) == len(reports):
+        raise FanclError(
+            "no epoch found clusters to learn from, so nothing was trained; see what was said of "
+            "the clusters above or in metrics.csv, and change --eps, --k1, --bursts or --weights"
+        )
+
+
+def num_skipped(reports: list[list[str]]) -> int:
+    """How many of the latest epochs were skipped."""
+    loss = REPORT_COLUMNS.index("loss")
+    trained = [number for number, row in enumerate(reports, start=1) if row[loss]]
+    return len(reports) - max(trained, default=0)
+
+
+def resolved_precision(out: Path) -> Precision | None:
+    """What an earlier part of this run has trained in."""
+    content = json.loads((out / checkpoint.CONFIG).read_text(encoding="utf-8"))
+    stored: Precision | None = content.get("precision")
+    return stored
+
+
+def store_precision(out: Path, precision: Precision) -> None:
+    content = json.loads((out / checkpoint.CONFIG).read_text(encoding="utf-8"))
+    checkpoint.write_json(out / checkpoint.CONFIG, content | {"precision": precision})
 
 
 def cell(value: object) -> str:

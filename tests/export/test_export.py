@@ -154,8 +154,8 @@ def test_clusters_become_similarity_thresholds() -> None:
 )
 def test_other_backbones_export_alike(name: str) -> None:
     torch.manual_seed(0)
-    loaded = load_backbone(name, "none")
     size = 224 if "vit" in name else 64
+    loaded = load_backbone(name, "none", size, size)
     spec = InputSpec(height=size, width=size, resize="squash", pad_value=0)
     encoder = Encoder(loaded.spec, loaded.module).eval()
     images = crops(9, spec)

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 def encoder_of(name: str, weights: str = "none") -> Encoder:
     torch.manual_seed(0)
-    loaded = load_backbone(name, weights)
+    loaded = load_backbone(name, weights, 32, 48)
     return Encoder(loaded.spec, loaded.module)
 
 
@@ -84,7 +84,7 @@ def test_a_stored_encoder_comes_back_the_same(tmp_path: Path) -> None:
 @pytest.mark.data
 def test_a_weights_file_brings_its_own_normalisation(shared: Path) -> None:
     file = shared / "weights" / "mobilenetv2_035.imagenet.safetensors"
-    loaded = load_backbone("mobilenetv2_035", str(file))
+    loaded = load_backbone("mobilenetv2_035", str(file), 64, 64)
     assert loaded.spec.mean == loaded.spec.std == (0.5, 0.5, 0.5)
     assert loaded.spec.pad_type == "same"
     assert loaded.spec.bn_eps == 1e-3

@@ -11,7 +11,7 @@ from trainer.fana import Fana, select_area
 @pytest.fixture
 def encoder() -> Encoder:
     torch.manual_seed(0)
-    loaded = load_backbone("small-cnn", "none")
+    loaded = load_backbone("small-cnn", "none", 32, 48)
     return Encoder(loaded.spec, loaded.module)
 
 

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 def networks(method: Method) -> Networks:
     torch.manual_seed(0)
-    loaded = load_backbone("small-cnn", "none")
+    loaded = load_backbone("small-cnn", "none", 32, 48)
     return Networks(Encoder(loaded.spec, loaded.module), method)
 
 

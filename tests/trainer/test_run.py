@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,8 @@ from safetensors.torch import load_file
 from tiny_run import Quiet, request_for, tiny_config
 
 from edge.errors import FanclError, InputError
-from trainer.run import train
+from trainer.fancl import FanclConfig
+from trainer.run import RunRequest, train
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -24,11 +28,15 @@ def figures(run: Path) -> list[dict[str, str]]:
     return [{key: row[key] for key in row if key != "seconds"} for row in rows(run / "metrics.csv")]
 
 
-class StopAfterFirstEpoch(Quiet):
-    """Presses Ctrl-C in the middle of the second epoch."""
+class StopAt(Quiet):
+    """Presses Ctrl-C when it hears of some progress."""
+
+    def __init__(self, what: str, note: str) -> None:
+        super().__init__()
+        self._what, self._note = what, note
 
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        if what == "training" and "epoch 2" in note:
+        if what == self._what and self._note in note:
             raise KeyboardInterrupt
 
 
@@ -47,24 +55,84 @@ def test_a_run_leaves_figures_clusters_and_weights(trained: Path, world: Path) -
     assert any(not before[key].equal(after[key]) for key in before)
 
 
+@pytest.mark.parametrize(
+    ("method", "bursts", "what", "note"),
+    [
+        ("fancl", "auto", "training", "epoch 2"),
+        ("fancl", "auto", "warm-up on bursts", "loss"),
+        ("cluster-contrast", "auto", "training", "epoch 2"),
+        ("fancl", "off", "training", "epoch 1"),
+    ],
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
-    world: Path, trained: Path, tmp_path: Path
+    world: Path, tmp_path: Path, method: str, bursts: str, what: str, note: str
 ) -> None:
-    out = tmp_path / "run"
+    def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
+        config = tiny_config(num_crops, use_bursts, random_start)
+        return dataclasses.replace(config, method=method, decay_epochs=1)
+
+    def request(out: Path) -> RunRequest:
+        return dataclasses.replace(request_for(world, out), configure=configure, bursts=bursts)
+
+    train(request(tmp_path / "straight"), Quiet())
     with pytest.raises(KeyboardInterrupt):
-        train(request_for(world, out), StopAfterFirstEpoch())
-    assert len(rows(out / "metrics.csv")) == 1
+        train(request(tmp_path / "stopped"), StopAt(what, note))
     told = Quiet()
-    train(request_for(world, out), told)
+    train(request(tmp_path / "stopped"), told)
     assert any("going on" in sentence for sentence in told.sentences)
-    assert figures(out) == figures(trained)
-    straight = load_file(str(trained / "encoder.safetensors"))
-    resumed = load_file(str(out / "encoder.safetensors"))
+    assert figures(tmp_path / "stopped") == figures(tmp_path / "straight")
+    straight = load_file(str(tmp_path / "straight" / "encoder.safetensors"))
+    resumed = load_file(str(tmp_path / "stopped" / "encoder.safetensors"))
     assert all(straight[key].equal(resumed[key]) for key in straight)
 
 
+def test_a_resumed_run_keeps_its_precision(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(request_for(world, out), StopAt("training", "epoch 2"))
+    train(dataclasses.replace(request_for(world, out), precision="bf16"), Quiet())
+    assert json.loads((out / "config.json").read_text())["precision"] == "fp32"
+
+
+def table_of(world: Path, path: Path, identity: str) -> Path:
+    """The drawn training pictures as a metadata.csv with labels that must not matter."""
+    names = [row["path"] for row in rows(world / "truth.csv") if row["part"] == "train"]
+    lines = [
+        f"{world / 'train' / name},{identity}{index % 3},{'test' if index % 4 == 0 else 'train'}"
+        for index, name in enumerate(names)
+    ]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(["path,identity,split", *lines]) + "\n")
+    return path
+
+
+def test_labels_and_test_rows_do_not_reach_label_free_training(world: Path, tmp_path: Path) -> None:
+    weights = []
+    for identity in ("cow", "antelope"):
+        table = table_of(world, tmp_path / identity / "metadata.csv", identity)
+        request = request_for(world, tmp_path / f"run-{identity}")
+        train(dataclasses.replace(request, data=table, boxes=None), Quiet())
+        weights.append(load_file(str(request.out / "encoder.safetensors")))
+        kept = {row["path"] for row in rows(request.out / "clusters.csv")}
+        wanted = {row["path"] for row in rows(table) if row["split"] == "train"}
+        assert kept == wanted
+    assert all(weights[0][key].equal(weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_not_utf8_does_not_stop_a_run(world: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "train", data)
+    first = next(data.rglob("*.JPG"))
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    first.rename(first.with_name(odd))
+    request = dataclasses.replace(request_for(world, tmp_path / "run"), data=data, boxes=None)
+    train(request, Quiet())
+    assert b"caf\xe9.jpg" in (tmp_path / "run" / "clusters.csv").read_bytes()
+
+
 def test_another_seed_gives_another_start(world: Path, trained: Path, tmp_path: Path) -> None:
-    def configure(num_crops: int, use_bursts: bool, random_start: bool):
+    def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
         config = tiny_config(num_crops, use_bursts, random_start)
         return dataclasses.replace(config, seed=2, epochs=1)
 
@@ -91,7 +159,7 @@ def test_a_finished_run_is_left_alone(world: Path, trained: Path) -> None:
 
 def test_other_settings_in_a_run_are_refused(world: Path, trained: Path) -> None:
     other = dataclasses.replace(request_for(world, trained), height=64, width=96)
-    with pytest.raises(InputError, match=r"another run \(different: input"):
+    with pytest.raises(InputError, match=r"another run \(different: backbone, input"):
         train(other, Quiet())
 
 
@@ -104,13 +172,33 @@ def test_a_folder_with_other_files_is_not_taken_for_a_run(world: Path, tmp_path:
 def test_a_collapse_is_said_and_stops_the_run(world: Path, tmp_path: Path) -> None:
     """Three epochs without clusters: an eps so small that no two pictures meet."""
 
-    def configure(num_crops: int, use_bursts: bool, random_start: bool):
+    def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
         config = tiny_config(num_crops, False, random_start)
         clustering = dataclasses.replace(config.clustering, eps=1e-6, min_samples=30)
         return dataclasses.replace(config, epochs=5, clustering=clustering)
 
     told = Quiet()
-    request = dataclasses.replace(request_for(world, tmp_path / "run"), configure=configure)
+    request = dataclasses.replace(
+        request_for(world, tmp_path / "run"), configure=configure, bursts="off"
+    )
     with pytest.raises(FanclError, match="collapsed in 3 epochs"):
-        train(dataclasses.replace(request, bursts="off"), told)
+        train(request, told)
     assert sum("nothing to learn from" in sentence for sentence in told.sentences) == 3
+    assert not (tmp_path / "run" / "encoder.safetensors").exists()
+    with pytest.raises(FanclError, match="collapsed in 4 epochs"):
+        train(request, Quiet())
+
+
+def test_a_run_that_never_learned_does_not_end_as_done(world: Path, tmp_path: Path) -> None:
+    def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
+        config = tiny_config(num_crops, False, random_start)
+        return dataclasses.replace(
+            config, clustering=dataclasses.replace(config.clustering, eps=1e-6, min_samples=30)
+        )
+
+    request = dataclasses.replace(
+        request_for(world, tmp_path / "run"), configure=configure, bursts="off"
+    )
+    for _ in range(2):  # the second time the run is there already
+        with pytest.raises(FanclError, match="nothing was trained"):
+            train(request, Quiet())
