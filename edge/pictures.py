@@ -64,7 +64,8 @@ def read_collection(data: Path, split: str | None = None) -> Collection:
 
 
 def _nothing_found(data: Path, split: str | None, collection: Collection) -> str:
-    wanted = f" with split '{split}'" if split else ""
+    of_table = data.is_file() or (data / "metadata.csv").is_file()
+    wanted = f" with split '{split}'" if split and of_table else ""
     others = f" ({collection.num_other_files} other files)" if collection.num_other_files else ""
     return (
         f"no pictures{wanted} in {data}{others}; give a folder with .jpg, .jpeg or .png files "
@@ -125,7 +126,7 @@ def _read_table(table: Path, split: str | None) -> Collection:
     if "path" not in columns:
         raise InputError(
             f"{table} has no column 'path' (it has: {', '.join(columns) or 'none'}); "
-            "the wildlife-datasets form is image_id, identity, path and optional others"
+            "columns are separated by commas, and the wildlife-datasets form is image_id, identity, path and optional others"
         )
     kept = [row for row in rows if split is None or "split" not in columns or row["split"] == split]
     pictures = tuple(_picture(table, line, row) for line, row in _numbered(kept, rows))

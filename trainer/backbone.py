@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -221,6 +222,7 @@ def _download(spec: BackboneSpec) -> nn.Module:
                 weights=torchvision.models.ResNet50_Weights.IMAGENET1K_V1
             )
             return _GlobalAverage(resnet, spec.last_stride)
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # one line a retry
         return _create_timm(spec, pretrained=True)
     except (OSError, RuntimeError) as error:  # urllib's, huggingface_hub's and hash errors
         raise WeightsError(

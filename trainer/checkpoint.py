@@ -102,7 +102,12 @@ def load_encoder(path: Path) -> StoredEncoder:
             f"{file_path} holds bare weights, not an encoder that fancl-train made; "
             "as a start for training give it with --weights"
         )
-    facts = _facts_from(json.loads(text))
+    try:
+        facts = _facts_from(json.loads(text))
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{file_path} was written by another release of fancl; use that one, or train again"
+        ) from error
     encoder = new_encoder(facts.backbone)
     encoder.load_state_dict(tensors)
     return StoredEncoder(encoder=encoder.eval(), facts=facts)

@@ -49,7 +49,10 @@ def _show_version(wanted: bool) -> None:
 
 
 Version = Annotated[
-    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    bool,
+    typer.Option(
+        "--version", callback=_show_version, is_eager=True, help="Print the version and leave."
+    ),
 ]
 _train_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _eval_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -72,7 +75,12 @@ def plain_errors(after_stop: str) -> Iterator[None]:
         console.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except OSError as error:  # a full disk, a folder that cannot be written
-        console.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
+        place = f" {error.filename}" if error.filename else ""
+        console.print(
+            f"error: cannot write{place}: {error.strerror}; free some space or name another "
+            f"place; {after_stop}",
+            style="bold red", markup=False, soft_wrap=True,
+        )  # fmt: skip
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         console.print(f"stopped; {after_stop}", markup=False, soft_wrap=True)
@@ -122,8 +130,10 @@ def _train(
     data: Annotated[
         Path,
         typer.Argument(
+            metavar="DATA",
+            readable=False,
             help="A folder of photos (sub-folders count; their names are ignored) or a "
-            "metadata.csv. Where it has a split column, its train rows are used."
+            "metadata.csv. Where it has a split column, its train rows are used.",
         ),
     ],
     out: Annotated[
@@ -169,7 +179,9 @@ def _train(
             min=1, help="Steps an epoch; by default four passes over the crops, with bursts two."
         ),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of Adam; 3.5e-4.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-8, help="Of Adam; 3.5e-4, with bursts 5e-4.")
+    ] = None,
     clusters_per_batch: Annotated[int, typer.Option(min=2, help="P of a batch of P x K.")] = 16,
     images_per_cluster: Annotated[int, typer.Option(min=1, help="K of a batch of P x K.")] = 4,
     eps: Annotated[
@@ -258,13 +270,18 @@ def _train(
 def _evaluate(
     source: Annotated[
         str,
-        typer.Argument(help="A run, a checkpoint, a model.onnx, or timm:NAME (frozen encoder)."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A run, a checkpoint, a model.onnx, or timm:NAME (frozen encoder).",
+        ),
     ],
     data: Annotated[
         Path,
         typer.Argument(
+            metavar="DATA",
+            readable=False,
             help="A metadata.csv with identity and split columns (rows query and gallery), or "
-            "labelled pictures without splits: then each picture is matched with all others."
+            "labelled pictures without splits: then each picture is matched with all others.",
         ),
     ],
     weights: Annotated[

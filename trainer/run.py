@@ -17,7 +17,7 @@ from edge.errors import InputError
 from edge.pictures import read_collection
 from edge.preprocess import InputSpec
 from trainer import checkpoint
-from trainer.backbone import NO_WEIGHTS, LoadedBackbone, load_backbone
+from trainer.backbone import IMAGENET, NO_WEIGHTS, SMALL_CNN, LoadedBackbone, load_backbone
 from trainer.bursts import find_bursts, find_scenes, warm_up, worth_using
 from trainer.checkpoint import EncoderFacts, StoredEncoder
 from trainer.data import Crops, load_crops
@@ -80,6 +80,8 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     """
     spec = InputSpec(height=request.height, width=request.width, resize="squash", pad_value=0)
     refuse_foreign_folder(request.out)
+    if request.weights in (None, IMAGENET) and request.backbone != SMALL_CNN:
+        narrator.say(f"getting the ImageNet weights of {request.backbone}; a download, once")
     loaded = load_backbone(request.backbone, request.weights, request.height, request.width)
     crops = _load(request, spec, narrator)
     burst_N = find_bursts(crops.facts)

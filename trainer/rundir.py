@@ -21,6 +21,7 @@ from trainer.data import Crops
 from trainer.encoder import Precision
 from trainer.fancl import EpochEnd, EpochReport, FanclConfig
 
+_NOT_SETTINGS = frozenset({"commit", "precision"})  # may differ when a run goes on
 REPORT_COLUMNS = [field.name for field in dataclasses.fields(EpochReport)]
 CLUSTER_COLUMNS = (
     "path", "sha256", "pseudo_label", "similarity_to_centre", "burst", "x", "y", "width", "height",
@@ -80,11 +81,7 @@ def open_run(out: Path, record: dict[str, Any], say: Callable[[str], None]) -> b
         checkpoint.write_json(path, normal)
         return False
     before = json.loads(path.read_text(encoding="utf-8"))
-    changed = sorted(
-        key
-        for key in normal
-        if key not in ("commit", "precision") and normal[key] != before.get(key, "absent")
-    )
+    changed = _differences(before, normal)
     if changed:
         raise InputError(
             f"{out} holds another run (different: {', '.join(changed)}); "
@@ -106,6 +103,18 @@ def read_reports(out: Path) -> list[list[str]]:
         return []
     lines = path.read_text(encoding="utf-8").splitlines()[1:]
     return [line.split(",") for line in lines if line]
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Names of the settings that differ, those inside a group as group.name."""
+    found: list[str] = []
+    for key in sorted(now.keys() - _NOT_SETTINGS):
+        old, new = before.get(key, "absent"), now[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(prefix + key)
+    return found
 
 
 def require_trained(reports: list[list[str]]) -> None:

@@ -159,7 +159,9 @@ def test_a_finished_run_is_left_alone(world: Path, trained: Path) -> None:
 
 def test_other_settings_in_a_run_are_refused(world: Path, trained: Path) -> None:
     other = dataclasses.replace(request_for(world, trained), height=64, width=96)
-    with pytest.raises(InputError, match=r"another run \(different: backbone, input"):
+    with pytest.raises(
+        InputError, match=r"another run \(different: backbone.height, backbone.width, input"
+    ):
         train(other, Quiet())
 
 
