@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
 import numpy as np
 
@@ -192,13 +191,12 @@ def _find_objects(boxes: BoxesFile | None, files: list[FoundFile]) -> list[Found
 
 
 def _outcome(frame: Frame, file: FoundFile, found: list[FoundObject] | None) -> Outcome:
-    source: Literal["exif", "mtime"] = "mtime" if frame.captured_at is None else "exif"
     height, width = frame.image_HWC.shape[:2]
     return Outcome(
         width=width,
         height=height,
         captured_at=frame.captured_at or datetime.fromtimestamp(file.mtime_ns / 1e9),
-        time_source=source,
+        time_source="mtime" if frame.captured_at is None else "exif",
         observation_type=_observation_type(found),
     )
 
@@ -232,8 +230,10 @@ def _record(pipeline: Pipeline, decoded: list[_Decoded], result: BatchResult) ->
                 arrivals.append(
                     Arrival(
                         detection_id=detection.detection_id,
+                        sha256=detection.sha256,
                         deployment_id=owner.medium.files[0].deployment_id,
                         captured_at=owner.outcome.captured_at,
+                        time_source=owner.outcome.time_source,
                     )
                 )
         result.events.extend(sightings.join_events(pipeline.store, pipeline.judge, arrivals))

@@ -188,6 +188,6 @@ def _tell_oddities(watching: Watch) -> None:
         )
     if num_untimed:
         typer.echo(
-            f"{counted(num_untimed, 'picture carries', 'pictures carry')} no camera time, so the "
-            "file's was taken: pictures copied in one go may have fallen into one event"
+            f"{counted(num_untimed, 'picture carries', 'pictures carry')} no camera time: each is "
+            "an event of its own, at its file's time, which may be that of a copy"
         )

@@ -111,6 +111,8 @@ def _captured_at(header: PillowImage.Image) -> datetime | None:
         moment = datetime.strptime(text.strip("\x00 "), "%Y:%m:%d %H:%M:%S")
     except ValueError:
         return None
+    if not 1900 <= moment.year < 9999:  # nonsense, and no event gap can be added to it
+        return None
     fraction = str(details.get(_SUBSEC_ORIGINAL, "")).strip("\x00 ")
     if fraction.isdigit():
         return moment.replace(microsecond=int(float("0." + fraction) * 1_000_000))

@@ -18,6 +18,7 @@ from edge.events import group_by_gap, split_animals
 from edge.gallery import Gallery, Matches
 from edge.store import Store, new_id
 from edge.store_events import EventDetection, Nearest, NewObservation
+from edge.store_media import TimeSource
 
 _NOTHING_NEAR = Nearest(
     best_id=None, best_similarity=None, runner_up_id=None, runner_up_similarity=None
@@ -40,26 +41,50 @@ class Arrival:
     """An animal detection that has just been recorded and belongs to no event yet."""
 
     detection_id: str
+    sha256: str
     deployment_id: str
     captured_at: datetime
+    time_source: TimeSource
 
 
 def join_events(store: Store, judge: Judge, arrivals: Sequence[Arrival]) -> list[str]:
     """Puts the detections into events, merging those they bridge, and decides these anew.
 
-    Gives the ids of the events touched.
+    A picture whose camera wrote no time is an event of its own: its file's time is that of a copy,
+    and a folder copied in one go would be one event. Gives the ids of the events touched.
     """
     touched: list[str] = []
     by_deployment: dict[str, list[Arrival]] = {}
     for one in arrivals:
         by_deployment.setdefault(one.deployment_id, []).append(one)
     for deployment_id, members in by_deployment.items():
-        times = [one.captured_at for one in members]
+        timed = [one for one in members if one.time_source == "exif"]
+        times = [one.captured_at for one in timed]
         for group in group_by_gap(times, judge.event_gap_seconds):
-            event_id = _join(store, judge, deployment_id, [members[one] for one in group])
-            _decide_event(store, judge, event_id)
-            touched.append(event_id)
+            touched.append(_join(store, judge, deployment_id, [timed[one] for one in group]))
+        touched.extend(
+            _stand_alone(store, deployment_id, group) for group in _untimed_pictures(members)
+        )
+    for event_id in touched:
+        _decide_event(store, judge, event_id)
     return touched
+
+
+def _untimed_pictures(members: Sequence[Arrival]) -> list[list[Arrival]]:
+    """The detections of each picture that has only its file's time."""
+    pictures: dict[str, list[Arrival]] = {}
+    for one in members:
+        if one.time_source == "mtime":
+            pictures.setdefault(one.sha256, []).append(one)
+    return list(pictures.values())
+
+
+def _stand_alone(store: Store, deployment_id: str, picture: list[Arrival]) -> str:
+    event_id, moment = new_id(), picture[0].captured_at
+    store_events.put_event(store, event_id, deployment_id, moment, moment)
+    for one in picture:
+        store_events.join_event(store, event_id, one.detection_id)
+    return event_id
 
 
 def _join(store: Store, judge: Judge, deployment_id: str, group: list[Arrival]) -> str:

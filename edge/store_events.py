@@ -98,11 +98,16 @@ def add_detection(store: Store, detection: NewDetection) -> None:
 def events_near(
     store: Store, deployment_id: str, start: datetime, end: datetime
 ) -> list[EventSpan]:
-    """Events of the deployment that touch the span, the one to keep on merging first."""
+    """Events of the deployment that touch the span, the one to keep on merging first.
+
+    An event whose picture has only its file's time takes nothing in.
+    """
     rows = store.execute(
         "SELECT event_id, start_at, end_at, EXISTS (SELECT 1 FROM review "
         "JOIN observation USING (observation_id) WHERE observation.event_id = event.event_id) "
         "AS reviewed FROM event WHERE deployment_id = ? AND start_at <= ? AND end_at >= ? "
+        "AND NOT EXISTS (SELECT 1 FROM detection JOIN media USING (sha256) "
+        "WHERE detection.event_id = event.event_id AND time_source = 'mtime') "
         "ORDER BY reviewed DESC, start_at, event_id",
         (deployment_id, end.isoformat(), start.isoformat()),
     )

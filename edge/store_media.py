@@ -14,6 +14,7 @@ from edge.store import Store, now
 
 MAX_ATTEMPTS = 3
 MediaState = Literal["claimed", "done", "quarantined"]
+TimeSource = Literal["exif", "mtime"]  # the camera's clock, or only the file's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Outcome:
     width: int  # pixels
     height: int
     captured_at: datetime
-    time_source: Literal["exif", "mtime"]
+    time_source: TimeSource
     observation_type: ObservationType
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,50 @@ def test_a_frame_between_two_events_makes_them_one(known):
     known.watch()
     (event,) = known.rows("event")
     assert (event["event_id"], event["num_frames"], event["name"]) == (first, "3", "A")
+
+
+def test_pictures_without_camera_time_are_an_event_each(known):
+    """They were copied at once: their files' times say nothing of when an animal passed."""
+    for shot in (1, 2):
+        save(known.inbox / "cam" / f"{shot}.jpg", draw("X", shot=shot))
+    known.watch()
+    save(known.inbox / "cam" / "3.jpg", draw("A", shot=3))
+    ran = known.watch()
+    assert "1 picture carries no camera time: each is an event of its own" in ran.out
+    found = sorted((row["decision"], row["num_frames"]) for row in known.rows("event"))
+    assert found == [("match", "1"), ("review", "1"), ("review", "1")]
+
+
+def test_a_picture_with_camera_time_joins_none_that_has_only_its_files(known):
+    untimed = save(known.inbox / "cam" / "1.jpg", draw("A", shot=1))
+    known.watch()
+    now = datetime.fromtimestamp(untimed.stat().st_mtime).isoformat(" ", "seconds")
+    save(known.inbox / "cam" / "2.jpg", draw("A", shot=2), now)
+    known.watch()
+    assert [row["num_frames"] for row in known.rows("event")] == ["1", "1"]
+
+
+def test_two_boxes_of_a_picture_without_camera_time_are_one_event(known, tmp_path):
+    save(known.inbox / "1.jpg", draw("A", "B", shot=1))
+    animals = [{"category": "1", "conf": 0.9, "bbox": [left, 0.0, 0.5, 1.0]} for left in (0.0, 0.5)]
+    boxes = tmp_path / "boxes.json"
+    images = [{"file": "1.jpg", "detections": animals}]
+    boxes.write_text(json.dumps({"images": images, "detection_categories": {"1": "animal"}}))
+    known.watch("--boxes", str(boxes))
+    events = known.rows("event")
+    assert sorted(row["name"] for row in events) == ["A", "B"]
+    assert len({row["event_id"] for row in events}) == 1
+
+
+@pytest.mark.parametrize("taken", ["0001-01-01 00:00:00", "9999-12-31 23:59:59"])
+def test_a_camera_time_that_cannot_be_is_none(known, taken):
+    save(known.inbox / "1.jpg", draw("A", shot=1), "2026-05-01 06:30:00")
+    data = (known.inbox / "1.jpg").read_bytes()
+    wrong = taken.replace("-", ":").encode()
+    (known.inbox / "1.jpg").write_bytes(data.replace(b"2026:05:01 06:30:00", wrong))
+    age(known.inbox / "1.jpg")
+    assert known.watch().code == 0
+    assert known.by_name()["1.jpg"]["time_source"] == "mtime"
 
 
 def test_pictures_of_two_cameras_are_two_events(known):
@@ -277,8 +323,6 @@ def test_the_models_thresholds_are_told_as_the_models(known):
 
 
 def test_a_file_that_changed_after_it_was_read_is_not_disposed_of(known):
-    from datetime import datetime
-
     from edge.archive import dispose
     from edge.config import After
     from edge.inbox import Inbox
