@@ -6,11 +6,14 @@ Does not cover running a detector on the device.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edge.errors import InputError
+from edge.text import printable
 
 ObservationType = Literal["animal", "human", "vehicle", "blank", "unclassified"]
 
@@ -21,6 +24,8 @@ _TYPE_OF_CATEGORY: dict[str, ObservationType] = {
     "human": "human",
     "vehicle": "vehicle",
 }
+
+_FARTHEST = 1e6  # pixels; no picture reaches so far, and far beyond it `crop` would overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,30 +75,63 @@ class BoxesFile:
     def __init__(self, path: Path, min_confidence: float = 0.2) -> None:
         """Raises InputError when the file is not such a JSON."""
         content = _read_json(path)
-        categories = content.get("detection_categories", {})
         self._objects: dict[str, list[FoundObject]] = {}
-        for entry in content["images"]:
-            found = [
-                _found_object(detection, categories, path)
-                for detection in entry.get("detections") or []
-            ]
-            self._objects[_tidy(entry["file"])] = [
-                one for one in found if (one.confidence or 0.0) >= min_confidence
-            ]
+        for number, entry in enumerate(content.images, start=1):
+            try:
+                seen = _read_entry(entry, content.categories)
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise InputError(
+                    f"{path}: entry {number} of 'images'{_name_of(entry)} cannot be read "
+                    f"({error!r}): each needs file and detections, and each detection category, "
+                    "conf and bbox [x, y, width, height] in fractions of the picture; run the "
+                    "detector again"
+                ) from error
+            if seen.objects is not None:
+                self._objects[seen.file] = [
+                    one for one in seen.objects if (one.confidence or 0.0) >= min_confidence
+                ]
 
     def __len__(self) -> int:
         return len(self._objects)
 
     def find(self, relative_path: str) -> list[FoundObject] | None:
-        """What is in the picture: a list (empty for a blank), or None where the JSON lacks it."""
+        """What is in the picture: a list (empty for a blank).
+
+        None where the JSON lacks the picture, or says that the detector failed on it.
+        """
         return self._objects.get(_tidy(relative_path))
+
+
+def box_of(values: Iterable[Any], relative: bool) -> Box:
+    """The box of four numbers [x, y, width, height].
+
+    Raises ValueError, TypeError or OverflowError when they are none.
+    """
+    x, y, width, height = (float(value) for value in values)
+    if not all(abs(side) <= _FARTHEST for side in (x, y, width, height)):  # NaN is not <=
+        raise ValueError(f"a box of {x:g}, {y:g}, {width:g}, {height:g}")
+    if not (width > 0 and height > 0):
+        raise ValueError(f"a box {width:g} wide and {height:g} high")
+    return Box(x=x, y=y, width=width, height=height, relative=relative)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    images: list[Any]
+    categories: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    file: str
+    objects: list[FoundObject] | None  # None: the detector failed on the picture
 
 
 def _tidy(relative_path: str) -> str:
     return relative_path.replace("\\", "/").removeprefix("./")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> _Content:
     advice = "give a MegaDetector batch JSON (it has a list named 'images')"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -105,21 +143,38 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not JSON ({error}); {advice}") from error
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise InputError(f"{path} has no list named 'images'; {advice}")
-    return content
+    categories = content.get("detection_categories", {})
+    if not isinstance(categories, dict):
+        raise InputError(f"{path}: 'detection_categories' is not an object; {advice}")
+    return _Content(images=content["images"], categories=categories)
 
 
-def _found_object(detection: dict[str, Any], categories: dict[str, str], path: Path) -> FoundObject:
-    try:
-        x, y, width, height = (float(value) for value in detection["bbox"])
-        category = categories.get(str(detection["category"]), str(detection["category"]))
-        confidence = float(detection["conf"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} holds a detection that cannot be read ({error!r}): each needs category, "
-            "conf and bbox [x, y, width, height] in fractions of the picture"
-        ) from error
+def _name_of(entry: object) -> str:
+    """For a sentence: the entry's file, where it tells one."""
+    file = entry.get("file") if isinstance(entry, dict) else None
+    return f" ({printable(file)})" if isinstance(file, str) else ""
+
+
+def _read_entry(entry: Any, categories: dict[str, Any]) -> _Entry:
+    file, detections = entry["file"], entry.get("detections")
+    if not isinstance(file, str):
+        raise TypeError(f"file is {file!r}")
+    if entry.get("failure") or detections is None:
+        return _Entry(file=_tidy(file), objects=None)
+    if not isinstance(detections, list):
+        raise TypeError("detections is not a list")
+    return _Entry(file=_tidy(file), objects=[_found_object(one, categories) for one in detections])
+
+
+def _found_object(detection: Any, categories: dict[str, Any]) -> FoundObject:
+    key = str(detection["category"])
+    confidence = float(detection["conf"])
+    if not math.isfinite(confidence):
+        raise ValueError(f"conf is {confidence}")
     return FoundObject(
-        box=Box(x=x, y=y, width=width, height=height, relative=True),
-        observation_type=_TYPE_OF_CATEGORY.get(category.lower(), "unclassified"),
+        box=box_of(detection["bbox"], relative=True),
+        observation_type=_TYPE_OF_CATEGORY.get(
+            str(categories.get(key, key)).lower(), "unclassified"
+        ),
         confidence=confidence,
     )

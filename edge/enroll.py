@@ -6,9 +6,7 @@ adds only what is missing.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import media, store_gallery
+from edge import clusters, media, store_gallery
+from edge.clusters import read_clusters
 from edge.crops import Cut, cut
 from edge.detect import WHOLE_FRAME, Box
 from edge.encoder import Encoder
@@ -30,8 +29,6 @@ from edge.store_gallery import NewExemplar
 from edge.text import printable
 
 _BATCH = 32
-_OUTLIER = -1
-_CLUSTERS_FILE = "clusters.csv"
 Advance = Callable[[int], None]
 
 
@@ -69,9 +66,9 @@ class _Prepared:
 
 def read_candidates(source: Path, split: str | None) -> list[Candidate]:
     """What SOURCE says; raises InputError when it is none of the three forms."""
-    if source.is_dir() and (source / _CLUSTERS_FILE).is_file():
-        source = source / _CLUSTERS_FILE
-    if source.name == _CLUSTERS_FILE:
+    if source.is_dir() and (source / clusters.FILE_NAME).is_file():
+        source = source / clusters.FILE_NAME
+    if source.name == clusters.FILE_NAME:
         if split is not None:
             raise InputError(f"{source} has no splits; leave --split away")
         return _from_clusters(source)
@@ -102,69 +99,30 @@ def _from_collection(source: Path, split: str | None) -> list[Candidate]:
 
 
 def _from_clusters(table: Path) -> list[Candidate]:
-    root = _data_folder(table.parent / "config.json")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read {table}: {error}; train again") from error
-    candidates: list[Candidate] = []
-    for line, row in enumerate(rows, start=2):
-        candidate = _cluster_row(root, row, f"{table} line {line}")
-        if candidate is not None:
-            candidates.append(candidate)
-    if not candidates:
+    rows = [row for row in read_clusters(table) if row.pseudo_label != clusters.OUTLIER]
+    if not rows:
         raise InputError(
             f"{table} holds no cluster: every picture is an outlier. Train longer, or enrol from "
             "a folder with one sub-folder an individual"
         )
-    return candidates
-
-
-def _cluster_row(root: Path, row: dict[str, str], where: str) -> Candidate | None:
-    """None for an outlier."""
-    try:
-        cluster = int(row["pseudo_label"])
-        path = root / row["path"]
-        sides = [row.get(side) or "" for side in ("x", "y", "width", "height")]
-        values = [float(side) for side in sides] if all(sides) else None
-    except (KeyError, TypeError, ValueError) as error:
+    missing = next((row.path for row in rows if not row.path.is_file()), None)
+    if missing is not None:
         raise InputError(
-            f"{where} cannot be read ({error!r}); a run's clusters.csv has the columns path, "
-            "sha256, pseudo_label, similarity_to_centre"
-        ) from error
-    if cluster == _OUTLIER:
-        return None
-    if not path.is_file():
-        raise InputError(
-            f"{where} names {path}, which is not there; put the training pictures back, or enrol "
-            "from a folder"
+            f"{table} names {printable(str(missing))}, which is not there; put the training "
+            "pictures back, or enrol from a folder"
         )
-    box = None
-    if values is not None:
-        x, y, width, height = values
-        box = Box(x=x, y=y, width=width, height=height, relative=True)
-    return Candidate(
-        path=path,
-        individual=f"cluster {cluster:03d}",
-        box=box,
-        flank="unknown",
-        encounter=None,
-        captured_at=None,
-        provisional=True,
-    )
-
-
-def _data_folder(config: Path) -> Path:
-    """The folder that the paths in clusters.csv are relative to."""
-    try:
-        data = Path(json.loads(config.read_text(encoding="utf-8"))["data"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{config} does not tell where the training pictures are ({error!r}); give the run's "
-            "folder as fancl-train left it"
-        ) from error
-    return data.parent if data.is_file() else data
+    return [
+        Candidate(
+            path=row.path,
+            individual=f"cluster {row.pseudo_label:03d}",
+            box=row.box,
+            flank="unknown",
+            encounter=None,
+            captured_at=None,
+            provisional=True,
+        )
+        for row in rows
+    ]
 
 
 def enroll(

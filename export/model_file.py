@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from edge import model
-from edge.detect import Box
+from edge.clusters import ClusterRow, read_clusters
 from edge.encoder import Encoder as DeviceEncoder
 from edge.errors import InputError, MediaError
 from edge.media import decode, read_bytes
 from edge.model import Manifest
 from edge.preprocess import InputSpec, crop, resize
+from edge.text import printable
 from export import parity, thresholds
 from export.graph import to_onnx
 from export.parity import Parity
@@ -42,14 +43,32 @@ class Exported:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _RunCrops:
-    """Training crops of a run with their pseudo-labels, as read back from clusters.csv."""
+class Description:
+    """What people read about a model."""
+
+    name: str
+    species: str | None
+    licence: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCrops:
+    """Training crops of a run with their pseudo-labels."""
 
     images_NHWC: NDArray[np.uint8]
     pseudo_label_N: NDArray[np.int64]
     burst_N: NDArray[np.int64]
     num_rows: int  # in clusters.csv
     num_clusters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a run gives to the model file."""
+
+    stored: StoredEncoder
+    config: dict[str, Any]  # the run's config.json
+    crops: RunCrops
 
 
 def export_run(
@@ -60,16 +79,37 @@ def export_run(
     Raises InputError when the run or its pictures are not there, ModelError when the file does
     not give what the trained encoder gives.
     """
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent} to write {out.name} into; make it first")
+    folder = _folder_of(run)
+    source = read_source(run)
+    graph = to_onnx(source.stored.encoder, source.stored.facts.input)
+    description = Description(name=name or folder.resolve().name, species=species, licence=licence)
+    return write_checked(source, graph, description, out)
+
+
+def read_source(run: Path) -> Source:
+    """The run's encoder and training crops; raises InputError when they are not there."""
     stored = checkpoint.load_encoder(run)
-    folder = run if run.is_dir() else run.parent
-    config = _read_config(folder)
-    crops = _read_crops(folder, config, stored.facts.input)
-    graph = to_onnx(stored.encoder, stored.facts.input)
-    golden = _golden_inputs(stored.facts.input)
-    draft = _manifest(stored, config, crops, graph, golden, name or folder.name, species, licence)
+    folder = _folder_of(run)
+    rows = read_clusters(folder / checkpoint.CLUSTERS)
+    config = json.loads((folder / checkpoint.CONFIG).read_text(encoding="utf-8"))
+    return Source(stored=stored, config=config, crops=_read_crops(rows, stored.facts.input))
+
+
+def write_checked(
+    source: Source, graph: onnx.ModelProto, description: Description, out: Path
+) -> Exported:
+    """Write `graph` as the model file of `source`.
+
+    Raises ModelError, and leaves nothing behind, when it does not give what the trained encoder
+    gives.
+    """
+    encoder, crops = source.stored.encoder, source.crops
+    draft = _manifest(source, graph, description)
     device_encoder = DeviceEncoder(_with_manifest(graph, draft))
     checked = crops.images_NHWC[: parity.MAX_CROPS]
-    found = parity.measure(device_encoder, checked, embed(stored.encoder, checked, _CPU))
+    found = parity.measure(device_encoder, checked, embed(encoder, checked, _CPU))
     parity.require(found, model.MIN_COSINE["fp32"])
     manifest = dataclasses.replace(
         draft,
@@ -79,32 +119,21 @@ def export_run(
     )
     data = _with_manifest(graph, manifest)
     DeviceEncoder(data)  # what is written is what loads
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, data)
     return Exported(path=out, manifest=manifest, parity=found, num_bytes=len(data))
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / checkpoint.CONFIG
-    if not path.is_file() or not (folder / checkpoint.CLUSTERS).is_file():
-        raise InputError(
-            f"{folder} is not a training run (it needs {checkpoint.CONFIG} and "
-            f"{checkpoint.CLUSTERS}); give the folder that fancl-train --out has written"
-        )
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+def _folder_of(run: Path) -> Path:
+    """The run's folder, where one of its checkpoints may be named instead."""
+    return run if run.is_dir() else run.parent
 
 
-def _read_crops(folder: Path, config: dict[str, Any], spec: InputSpec) -> _RunCrops:
-    with (folder / checkpoint.CLUSTERS).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    data = Path(config["data"])
-    root = data.parent if data.is_file() else data
+def _read_crops(rows: Sequence[ClusterRow], spec: InputSpec) -> RunCrops:
     chosen = np.random.default_rng(0).permutation(len(rows))[:_MAX_FIT_CROPS]
-    images = [_read_crop(root, rows[index], spec) for index in chosen]
-    labels = np.array([int(row["pseudo_label"]) for row in rows], np.int64)
-    bursts = np.array([int(row["burst"]) for row in rows], np.int64)
-    return _RunCrops(
+    images = [_read_crop(rows[index], spec) for index in chosen]
+    labels = np.array([row.pseudo_label for row in rows], np.int64)
+    bursts = np.array([row.burst for row in rows], np.int64)
+    return RunCrops(
         images_NHWC=np.stack(images),
         pseudo_label_N=labels[chosen],
         burst_N=bursts[chosen],
@@ -113,19 +142,15 @@ def _read_crops(folder: Path, config: dict[str, Any], spec: InputSpec) -> _RunCr
     )
 
 
-def _read_crop(root: Path, row: dict[str, str], spec: InputSpec) -> NDArray[np.uint8]:
-    box = None
-    if row["x"]:
-        x, y, width, height = (float(row[key]) for key in ("x", "y", "width", "height"))
-        box = Box(x=x, y=y, width=width, height=height, relative=True)
+def _read_crop(row: ClusterRow, spec: InputSpec) -> NDArray[np.uint8]:
     try:
-        frame = decode(read_bytes(root / row["path"]))
+        frame = decode(read_bytes(row.path))
     except MediaError as error:
         raise InputError(
-            f"the run's training picture {root / row['path']} cannot be read ({error}); the "
+            f"the run's training picture {printable(str(row.path))} cannot be read ({error}); the "
             "parity check and the thresholds need them: put the pictures back where they were"
         ) from error
-    return resize(crop(frame.image_HWC, box), spec)
+    return resize(crop(frame.image_HWC, row.box), spec)
 
 
 def _golden_inputs(spec: InputSpec) -> NDArray[np.uint8]:
@@ -141,24 +166,17 @@ def _golden_inputs(spec: InputSpec) -> NDArray[np.uint8]:
     return np.stack(images)
 
 
-def _manifest(
-    stored: StoredEncoder,
-    config: dict[str, Any],
-    crops: _RunCrops,
-    graph: onnx.ModelProto,
-    golden_NHWC: NDArray[np.uint8],
-    name: str,
-    species: str | None,
-    licence: str | None,
-) -> Manifest:
+def _manifest(source: Source, graph: onnx.ModelProto, description: Description) -> Manifest:
     """The manifest without thresholds; those are fitted on the file itself."""
+    stored, config, crops = source.stored, source.config, source.crops
     facts = stored.facts
+    golden_NHWC = _golden_inputs(facts.input)
     return Manifest(
         format_version=model.FORMAT_VERSION,
-        name=name,
+        name=description.name,
         method=facts.method,
         backbone=facts.backbone.name,
-        species=species,
+        species=description.species,
         encoder_id=model.encoder_id(graph.SerializeToString()),
         input=facts.input,
         embedding_dim=stored.encoder.embedding_dim,
@@ -175,7 +193,7 @@ def _manifest(
         golden=model.pack_golden(
             golden_NHWC, embed(stored.encoder, golden_NHWC, _CPU), model.MIN_COSINE["fp32"]
         ),
-        licence=licence,
+        licence=description.licence,
     )
 
 

@@ -18,6 +18,7 @@ CONTRACT_MODULES = (
     "calibrate",
     "errors",
     "pictures",
+    "clusters",
 )
 TRAINING_STACK = (
     "torch",

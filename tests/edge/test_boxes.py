@@ -110,12 +110,22 @@ def test_a_tiny_animal_is_unidentifiable_and_spoils_no_event(known, tmp_path):
     assert (events["alone"]["decision"], events["alone"]["name"]) == ("unidentifiable", "")
 
 
+def detection(**changes: object) -> dict[str, object]:
+    return {"category": "1", "conf": 0.9, "bbox": [0, 0, 1, 1]} | changes
+
+
+def boxes_of(path: Path, *entries: object, categories: object = None) -> BoxesFile:
+    content = {"images": entries, "detection_categories": categories or CATEGORIES}
+    path.write_text(json.dumps(content))
+    return BoxesFile(path)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         ("not json", "is not JSON"),
         ("[]", "no list named 'images'"),
-        ('{"images": [{"file": "a.jpg", "detections": [{"category": "1"}]}]}', "cannot be read"),
+        ('{"images": [], "detection_categories": ["animal"]}', "'detection_categories' is not"),
     ],
 )
 def test_a_file_that_holds_no_boxes_is_refused(tmp_path, content, told):
@@ -123,3 +133,63 @@ def test_a_file_that_holds_no_boxes_is_refused(tmp_path, content, told):
     path.write_text(content)
     with pytest.raises(InputError, match=told):
         BoxesFile(path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "a.jpg",
+        None,
+        {"detections": []},
+        {"file": 7, "detections": []},
+        {"file": "a.jpg", "detections": {}},
+        {"file": "a.jpg", "detections": ["animal"]},
+        {"file": "a.jpg", "detections": [{"category": "1"}]},
+        {"file": "a.jpg", "detections": [detection(conf=float("nan"))]},
+        {"file": "a.jpg", "detections": [detection(bbox=None)]},
+        {"file": "a.jpg", "detections": [detection(bbox=[0, 0, 1])]},
+    ],
+    ids=str,
+)
+def test_an_entry_that_cannot_be_read_is_named(tmp_path, entry):
+    with pytest.raises(InputError, match=r"boxes\.json: entry 2 of 'images'.* cannot be read"):
+        boxes_of(tmp_path / "boxes.json", {"file": "b.jpg", "detections": []}, entry)
+
+
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        [float("nan"), 0, 1, 1],
+        [0, float("-inf"), 1, 1],
+        [0, 0, float("inf"), 1],
+        [0, 0, 1, float("nan")],
+        [1e308, 0, 1, 1],  # finite, but not once it is multiplied by the picture's width
+        [10**400, 0, 1, 1],
+        [0, 0, 0, 1],
+        [0, 0, 1, -0.1],
+    ],
+)
+def test_a_box_without_an_area_in_the_picture_is_refused(tmp_path, bbox):
+    entry = {"file": "a.jpg", "detections": [detection(bbox=bbox)]}
+    with pytest.raises(InputError, match=r"entry 1 of 'images' \(a\.jpg\) cannot be read"):
+        boxes_of(tmp_path / "boxes.json", entry)
+
+
+def test_a_picture_on_which_the_detector_failed_is_unclassified_not_blank(known, tmp_path):
+    entries = [
+        {"file": "null.jpg", "detections": None},
+        {"file": "failed.jpg", "detections": [], "failure": "image access"},
+        {"file": "blank.jpg", "detections": [], "failure": None},
+    ]
+    boxes = boxes_of(tmp_path / "boxes.json", *entries)
+    assert boxes.find("null.jpg") is None
+    assert boxes.find("failed.jpg") is None
+    assert boxes.find("blank.jpg") == []
+    for shot, entry in enumerate(entries):
+        save(known.inbox / entry["file"], draw("A", shot=shot))
+    known.watch("--boxes", str(tmp_path / "boxes.json"))
+    assert {name: row["observation_type"] for name, row in known.by_name().items()} == {
+        "null.jpg": "unclassified",
+        "failed.jpg": "unclassified",
+        "blank.jpg": "blank",
+    }

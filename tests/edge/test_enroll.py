@@ -86,10 +86,10 @@ def test_a_runs_clusters_get_provisional_names_and_outliers_none(device, tmp_pat
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(json.dumps({"data": str(tmp_path / "data")}))
-    lines = ["path,sha256,pseudo_label,similarity_to_centre,x,y,width,height"]
+    lines = ["path,sha256,pseudo_label,similarity_to_centre,burst,x,y,width,height"]
     for number, label in enumerate((0, 0, 7, 7, -1)):
-        lines.append(f"{number}.jpg,{'0' * 64},{label},0.9,,,,")
-    lines[1] = f"0.jpg,{'0' * 64},0,0.9,0,0,1,1"
+        lines.append(f"{number}.jpg,{'0' * 64},{label},0.9,-1,,,,")
+    lines[1] = f"0.jpg,{'0' * 64},0,0.9,-1,0,0,1,1"
     (run / "clusters.csv").write_text("\n".join(lines) + "\n")
     ran = device.enroll(run)
     assert ran.code == 0, ran.err
