@@ -126,7 +126,8 @@ def _read_table(table: Path, split: str | None) -> Collection:
     if "path" not in columns:
         raise InputError(
             f"{table} has no column 'path' (it has: {', '.join(columns) or 'none'}); "
-            "columns are separated by commas, and the wildlife-datasets form is image_id, identity, path and optional others"
+            "columns are separated by commas, and the wildlife-datasets form is image_id, "
+            "identity, path and optional others"
         )
     kept = [row for row in rows if split is None or "split" not in columns or row["split"] == split]
     pictures = tuple(_picture(table, line, row) for line, row in _numbered(kept, rows))

@@ -23,9 +23,17 @@ def main() -> None:
     "edge-admin model install model.onnx",
 )
 def _export(
-    source: Annotated[Path, typer.Argument(help="A run that fancl-train has written.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE", readable=False, help="A run that fancl-train has written."
+        ),
+    ],
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Where to; RUN/model.onnx by default.")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", readable=False, help="Where to; RUN/model.onnx by default."
+        ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write one ONNX file for devices.")] = False,
     name: Annotated[

@@ -44,7 +44,7 @@ def record_of(
 ) -> dict[str, Any]:
     """config.json: equal records mean the same run."""
     return {
-        "data": str(data.resolve()),
+        "data": str(data.absolute()),
         "boxes": {"path": str(boxes.resolve()), "sha256": _digest(boxes)} if boxes else None,
         "data_digest": crops.digest,
         "num_crops": len(crops),
