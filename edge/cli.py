@@ -29,7 +29,7 @@ from edge.store import DECISIONS_KEY, Store, open_store, put_meta
 from edge.text import counted, printable
 from edge.watch import Watch, stop_on_sigterm, summary_line
 
-_watch_app = typer.Typer(add_completion=False)
+_watch_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def watch() -> None:
@@ -57,6 +57,7 @@ def _watch(
         Path,
         typer.Argument(
             metavar="INBOX",
+            readable=False,
             help="The folder where pictures arrive. Its first-level sub-folders are cameras "
             "(deployments).",
         ),
@@ -69,6 +70,7 @@ def _watch(
         typer.Option(
             "--config",
             metavar="FILE",
+            readable=False,
             help=f"Settings in TOML; a flag beats them. Default: {config.DEFAULT_FILE}, if there.",
         ),
     ] = None,
@@ -83,6 +85,7 @@ def _watch(
         Path | None,
         typer.Option(
             metavar="FILE",
+            readable=False,
             help="Where the animals are: a MegaDetector JSON, its file names relative to INBOX. "
             "Default: each picture as a whole is one animal.",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 from edge.encoder import Encoder, open_encoder
 from edge.errors import FanclError, ModelError
 from edge.state import StateFolder
+from edge.text import printable
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -28,6 +30,14 @@ def plain_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
             return command(*args, **kwargs)
         except FanclError as error:
             typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from error
+        except PermissionError as error:
+            place = printable(os.fsdecode(error.filename)) if error.filename else "a file"
+            typer.echo(
+                f"error: this user may not use {place} ({error.strerror}); run the command as the "
+                "user it belongs to, or allow this one to with chmod or chown",
+                err=True,
+            )
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             typer.echo(
@@ -66,6 +76,7 @@ StateOption = Annotated[
     typer.Option(
         "--state",
         metavar="DIR",
+        readable=False,
         help="The state folder: sightings, gallery, crops and the installed model. "
         "Default: $STATE_DIRECTORY, else ~/.local/state/edge-watch.",
     ),
@@ -75,6 +86,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="FILE",
+        readable=False,
         help="The model that `fancl-export` wrote. Default: the installed one, STATE/model.onnx.",
     ),
 ]
@@ -82,7 +94,13 @@ ModelOption = Annotated[
 
 def make_group(summary: str, example: str) -> typer.Typer:
     """A command with verbs."""
-    group = typer.Typer(no_args_is_help=True, add_completion=False, help=summary, epilog=example)
+    group = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help=summary,
+        epilog=example,
+    )
 
     @group.callback()
     def _main(version: VersionOption = False) -> None:

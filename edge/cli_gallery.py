@@ -32,6 +32,7 @@ def _enroll(
         Path,
         typer.Argument(
             metavar="SOURCE",
+            readable=False,
             help="A folder with one sub-folder an individual; a metadata.csv with the columns "
             "identity and path (optional: bbox, date, position, encounter, split); or a training "
             "run, whose clusters get provisional names.",

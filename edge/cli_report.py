@@ -59,7 +59,9 @@ def _csv(
 @app.command("html", epilog="Example: edge-report html --out sightings.html")
 @plain_errors
 def _html(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", readable=False, help="Where to write the page.")
+    ],
     title: Annotated[str, typer.Option(help="The heading of the page.")] = "Who was seen",
     state: StateOption = None,
 ) -> None:

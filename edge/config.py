@@ -18,6 +18,14 @@ else:
 
 DEFAULT_FILE = Path("/etc/edge-watch/config.toml")
 
+_HIGHEST = {
+    "settle_seconds": 3600,
+    "rescan_seconds": 86400,
+    "event_gap_seconds": 86400,
+    "min_confidence": 1,
+    "num_threads": 1024,
+}
+
 
 class After(str, Enum):
     """What happens to a picture's file once it is recorded for good."""
@@ -84,10 +92,11 @@ def _value(key: str, value: Any, file: Path) -> Any:
         if value not in {one.value for one in After}:
             raise _wrong(key, value, 'one of "keep", "move", "delete"', file)
         return After(value)
-    whole = key == "num_threads"
+    whole, highest = key == "num_threads", _HIGHEST[key]
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not fits or value < 0:
-        raise _wrong(key, value, "a whole number, 0 or more" if whole else "a number >= 0", file)
+    if not fits or not 0 <= value <= highest:  # NaN is neither
+        kind = "whole number" if whole else "number"
+        raise _wrong(key, value, f"a {kind} from 0 to {highest}", file)
     return value if whole else float(value)
 
 

@@ -89,8 +89,10 @@ def open_encoder(path: Path, num_threads: int | None = None) -> Encoder:
     except OSError as error:
         raise ModelError(
             f"cannot read the model {path}: {error.strerror}; "
-            "make one with `fancl-export RUN --onnx FILE` and give it with --model FILE"
+            "give the .onnx file that `fancl-export RUN --onnx FILE` wrote"
         ) from error
+    if not model_bytes:
+        raise ModelError(f"the model {path} is empty (zero bytes); copy it again")
     try:
         encoder = Encoder(model_bytes, num_threads)
     except ModelError as error:

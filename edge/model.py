@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from edge.errors import ModelError
 from edge.preprocess import InputSpec
+from edge.text import printable
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fancl"
@@ -214,11 +215,18 @@ def _build(kind: type[_T], content: Any, where: str) -> _T:
     missing = sorted(hints.keys() - content.keys())
     unknown = sorted(content.keys() - hints.keys())
     if missing or unknown:
+        faults = [f"lacks {_keys(missing)}"] if missing else []
+        faults += [f"has {_keys(unknown)} that this program does not know"] if unknown else []
         raise ModelError(
-            f"the model's {where} lacks {missing or 'nothing'} and has unknown keys "
-            f"{unknown or 'none'}; export it again with the release of fancl on this device"
+            f"the model's {where} {' and '.join(faults)}; export it again with the release of "
+            "fancl on this device"
         )
     return kind(**{name: _value(hints[name], content[name], f"{where}.{name}") for name in hints})
+
+
+def _keys(names: list[str]) -> str:
+    shown = ", ".join(printable(str(one)) for one in names)
+    return f"the {'key' if len(names) == 1 else 'keys'} {shown}"
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

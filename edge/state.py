@@ -38,6 +38,10 @@ class StateFolder:
     def model(self) -> Path:
         return self.root / "model.onnx"
 
+    @property
+    def previous_model(self) -> Path:
+        return self.root / "model.previous.onnx"
+
     def crop(self, name: str) -> Path:
         return self.crops / f"{name}.jpg"
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
+import os
 import signal
 import time
 
 import pytest
 
+from edge import cli, cli_admin, cli_gallery, cli_report
 from edge.store_report import EVENT_COLUMNS, MEDIA_COLUMNS
 from edge.text import printable, safe_cell
 
-from .conftest import draw, save, start
+from .conftest import draw, save, start, write_model
 
 FIRST_MEDIA_COLUMNS = (
     "file_path sha256 timestamp deployment_id event_id detection_id best_individual best_name "
@@ -91,6 +94,82 @@ def test_an_installed_model_is_used(known):
     assert ran.code == 0, ran.err
     ran = known.run("admin", "model", "info", str(known.state / "model.onnx"))
     assert "check on this machine: passed" in ran.out
+
+
+def test_a_model_that_the_gallery_cannot_use_is_not_installed_unless_forced(known, tmp_path):
+    def install(model, *flags):
+        words = ("model", "install", str(model), "--state", str(known.state), *flags)
+        return known.run("admin", *words)
+
+    assert install(known.model).code == 0
+    other = write_model(tmp_path / "other.onnx", seed=1)
+    ran = install(other)
+    assert ran.code == 1
+    assert "not installed: the gallery in" in ran.err and "--force" in ran.err
+    assert (known.state / "model.onnx").read_bytes() == known.model.read_bytes()
+    ran = install(other, "--force")
+    assert ran.code == 0, ran.err
+    assert f"the model before it is kept as {known.state / 'model.previous.onnx'}" in ran.out
+    assert (known.state / "model.onnx").read_bytes() == other.read_bytes()
+    assert (known.state / "model.previous.onnx").read_bytes() == known.model.read_bytes()
+
+
+def test_the_same_model_twice_keeps_the_one_before_both(device, tmp_path):
+    other = write_model(tmp_path / "other.onnx", seed=1)
+    for model in (device.model, other, other):
+        device.run("admin", "model", "install", str(model), "--state", str(device.state))
+    previous = (device.state / "model.previous.onnx").read_bytes()
+    assert previous == device.model.read_bytes()
+
+
+def test_an_empty_or_missing_model_is_a_sentence(device, tmp_path):
+    empty = tmp_path / "empty.onnx"
+    empty.touch()
+    for model, told in ((empty, "is empty (zero bytes); copy it again"), (tmp_path, "a directory")):
+        ran = device.run("admin", "model", "install", str(model), "--state", str(device.state))
+        assert ran.code == 1
+        assert told in ran.err and "--model" not in ran.err
+
+
+def test_what_may_not_be_read_is_left_to_our_own_sentences(known, tmp_path, monkeypatch):
+    """Else the option parser refuses it first, in a box and in words of its own."""
+    save(known.inbox / "1.jpg", draw("A", shot=7))
+    page, settings, boxes = (tmp_path / name for name in ("page.html", "edge.toml", "boxes.json"))
+    page.touch()
+    settings.touch()
+    boxes.write_text('{"images": [{"file": "1.jpg", "detections": []}]}')
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    state = ("--state", str(known.state))
+    for ran in (
+        known.watch("--config", str(settings), "--boxes", str(boxes)),
+        known.enroll(tmp_path / "known"),
+        known.run("gallery", "list", *state),
+        known.run("admin", "model", "info", str(known.model)),
+        known.run("admin", "model", "install", str(known.model), *state),
+        known.run("admin", "quarantine", "list", *state),
+        known.run("report", "csv", *state),
+        known.run("report", "html", "--out", str(page), *state),
+    ):
+        assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize("app", [cli._watch_app, cli_gallery.app, cli_report.app, cli_admin.app])
+def test_a_crash_prints_a_plain_traceback(app):
+    assert not app.pretty_exceptions_enable
+
+
+def test_a_place_this_user_may_not_use_is_a_sentence(device, monkeypatch):
+    really_stat = os.stat
+
+    def refuse(path, *args, **kwargs):  # as for an ordinary user; root may look everywhere
+        if str(path) == str(device.state / "edge.db"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really_stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    ran = device.run("report", "csv", "--state", str(device.state))
+    assert ran.code == 1
+    assert ran.err.startswith(f"error: this user may not use {device.state / 'edge.db'} (Perm")
 
 
 def test_an_inbox_that_is_not_there_or_no_folder_is_a_sentence(device, tmp_path):

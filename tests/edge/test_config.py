@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
-from edge.config import After, Settings, override, read_settings
+from edge.config import After, Settings, _settings, override, read_settings
 from edge.errors import ConfigError
 
 from .conftest import draw, save
@@ -22,9 +25,14 @@ def test_a_flag_beats_the_file_which_beats_the_default(tmp_path):
     [
         ("settle_second = 2", "unknown key settle_second; the keys are after, boxes, event_gap"),
         ("after = 'burn'", 'must be one of "keep", "move", "delete"'),
-        ("settle_seconds = 'long'", "must be a number >= 0"),
-        ("settle_seconds = -1", "must be a number >= 0"),
-        ("settle_seconds = true", "must be a number >= 0"),
+        ("settle_seconds = 'long'", "settle_seconds = 'long' must be a number from 0 to 3600"),
+        ("settle_seconds = -1", "must be a number from 0 to 3600"),
+        ("settle_seconds = true", "must be a number from 0 to 3600"),
+        ("settle_seconds = nan", "settle_seconds = nan must be a number from 0 to 3600"),
+        ("event_gap_seconds = inf", "event_gap_seconds = inf must be a number from 0 to 86400"),
+        ("rescan_seconds = 1e300", "must be a number from 0 to 86400"),
+        ("min_confidence = 7", "min_confidence = 7 must be a number from 0 to 1"),
+        ("num_threads = 100000", "must be a whole number from 0 to 1024"),
         ("num_threads = 1.5", "must be a whole number"),
         ("model = 3", "must be a file's name in quotes"),
         ("this is not toml", "is not a TOML file"),
@@ -35,6 +43,13 @@ def test_what_is_not_understood_is_refused(tmp_path, text, told):
     file.write_text(text)
     with pytest.raises(ConfigError, match=told):
         read_settings(file)
+
+
+def test_every_number_has_its_range():
+    numbers = {one.name for one in fields(Settings) if isinstance(one.default, (int, float))}
+    for key in numbers:
+        with pytest.raises(ConfigError, match=f"{key} = inf must be a .*number from 0 to"):
+            _settings({key: float("inf")}, Path("edge.toml"))
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -25,14 +25,14 @@ def test_a_manifest_comes_back_as_it_was_written():
 def test_a_missing_key_is_refused_by_name(key):
     content = json.loads(model.manifest_to_json(tiny_manifest()))
     del content[key]
-    with pytest.raises(ModelError, match=f"manifest lacks \\['{key}'\\]"):
+    with pytest.raises(ModelError, match=f"manifest lacks the key {key};"):
         model.manifest_from_json(json.dumps(content))
 
 
 def test_an_unknown_key_is_refused_by_name():
     content = json.loads(model.manifest_to_json(tiny_manifest()))
     content["input"]["mean"] = 0.5
-    with pytest.raises(ModelError, match=r"manifest\.input .* unknown keys \['mean'\]"):
+    with pytest.raises(ModelError, match=r"manifest\.input has the key mean that this"):
         model.manifest_from_json(json.dumps(content))
 
 
