@@ -27,7 +27,7 @@ from edge.sightings import Judge
 from edge.state import StateFolder, find_state, locked
 from edge.store import DECISIONS_KEY, Store, open_store, put_meta
 from edge.text import counted, printable
-from edge.watch import Watch, stop_on_sigterm, summary_line
+from edge.watch import Watch, others_line, stopped_by_signals, summary_line
 
 _watch_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -110,7 +110,7 @@ def _watch(
         store = open_store(folder.database)
         try:
             pipeline = _pipeline(folder, store, encoder, boxes_file, settings)
-            _run(Watch(source, pipeline, settings, typer.echo), pipeline, once)
+            _run(Watch(source, pipeline, settings, typer.echo), pipeline, inbox, once)
         finally:
             store.close()
 
@@ -167,22 +167,30 @@ def _gallery_line(known: Gallery) -> str:
     )
 
 
-def _run(watching: Watch, pipeline: Pipeline, once: bool) -> None:
-    stop_on_sigterm(watching)
-    if once:
-        watching.run_once()
-    else:
-        watching.run_until_stopped()
+def _run(watching: Watch, pipeline: Pipeline, inbox: Path, once: bool) -> None:
+    with stopped_by_signals(watching):
+        if once:
+            watching.run_once()
+        else:
+            watching.run_until_stopped()
     rows = [
         row
         for event_id in watching.events_told()
         for row in store_report.event_rows(pipeline.store, event_id)
     ]
     _tell_oddities(watching)
-    typer.echo(f"done: {summary_line(watching, rows)}")
+    if once and watching.last_scan and watching.last_scan.is_empty:
+        typer.echo(f"no pictures in {printable(str(inbox))}")
+    else:
+        typer.echo(f"done: {summary_line(watching, rows)}")
+    if watching.is_interrupted:
+        raise KeyboardInterrupt
 
 
 def _tell_oddities(watching: Watch) -> None:
+    others = others_line(watching.last_scan.others) if watching.last_scan else None
+    if others:
+        typer.echo(others)
     num_unlisted, num_untimed = watching.counts["not in boxes"], watching.counts["file time"]
     if num_unlisted:
         typer.echo(

@@ -22,6 +22,9 @@ from edge.text import printable
 MAX_DEPTH = 8
 # What cameras, FTP and SFTP servers, rsync and browsers call a file they have not finished.
 _UNFINISHED_SUFFIXES = (".tmp", ".part", ".filepart")
+_CLIP_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".wmv"}
+)
 DIRECT_DEPLOYMENT = "inbox"  # of files that lie in the inbox itself
 
 
@@ -55,10 +58,21 @@ class FoundFile:
         return None
 
 
+@dataclass(kw_only=True)
+class Others:
+    """Whole files that are no pictures by their names."""
+
+    num_clips: int = 0
+    num_files: int = 0  # neither clips nor pictures
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scan:
     ready: tuple[FoundFile, ...]  # whole, as far as can be seen from outside
     num_unsettled: int  # perhaps still being written
+    unusable: frozenset[bytes]  # paths that must not or cannot be opened, finished or not
+    others: Others
+    is_empty: bool  # not one picture, finished or not
 
 
 class Inbox:
@@ -75,7 +89,8 @@ class Inbox:
     def scan(self) -> Scan:
         """The files not yet finished, in order of their names."""
         _require_folder(self.root)
-        found = list(_walk(self.root, "", 0))
+        others = Others()
+        found = list(_walk(self.root, "", 0, others))
         names = {file.path for file in found}
         self._finished = {p: v for p, v in self._finished.items() if p in names}
         self._changing = {p: v for p, v in self._changing.items() if p in names}
@@ -85,7 +100,13 @@ class Inbox:
             if self._finished.get(file.path) != (file.num_bytes, file.mtime_ns)
         ]
         ready = tuple(file for file in open_files if self._is_settled(file))
-        return Scan(ready=ready, num_unsettled=len(open_files) - len(ready))
+        return Scan(
+            ready=ready,
+            num_unsettled=len(open_files) - len(ready),
+            unusable=frozenset(file.path_bytes for file in found if file.problem is not None),
+            others=others,
+            is_empty=not found,
+        )
 
     def finish(self, file: FoundFile) -> None:
         """Not handed out again unless it changes."""
@@ -119,7 +140,7 @@ def _require_folder(root: Path) -> None:
         ) from error
 
 
-def _walk(folder: Path, relative: str, depth: int) -> Iterator[FoundFile]:
+def _walk(folder: Path, relative: str, depth: int, others: Others) -> Iterator[FoundFile]:
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
@@ -130,14 +151,16 @@ def _walk(folder: Path, relative: str, depth: int) -> Iterator[FoundFile]:
         return
     for entry in entries:
         if not _is_unfinished(entry.name):
-            yield from _look_at(entry, relative + entry.name, depth)
+            yield from _look_at(entry, relative + entry.name, depth, others)
 
 
 def _is_unfinished(name: str) -> bool:
     return name.startswith(".") or name.lower().endswith(_UNFINISHED_SUFFIXES)
 
 
-def _look_at(entry: os.DirEntry[str], relative: str, depth: int) -> Iterator[FoundFile]:
+def _look_at(
+    entry: os.DirEntry[str], relative: str, depth: int, others: Others
+) -> Iterator[FoundFile]:
     path = Path(entry.path)
     try:
         info = entry.stat(follow_symlinks=False)
@@ -157,7 +180,11 @@ def _look_at(entry: os.DirEntry[str], relative: str, depth: int) -> Iterator[Fou
     elif stat.S_ISDIR(info.st_mode) and depth + 1 > MAX_DEPTH:
         yield _unusable(path, relative, "unreadable", f"folders are read {MAX_DEPTH} deep")
     elif stat.S_ISDIR(info.st_mode):
-        yield from _walk(path, relative + "/", depth + 1)
+        yield from _walk(path, relative + "/", depth + 1, others)
+    elif stat.S_ISREG(info.st_mode) and path.suffix.lower() in _CLIP_SUFFIXES:
+        others.num_clips += 1
+    elif stat.S_ISREG(info.st_mode):
+        others.num_files += 1
 
 
 def _unusable(path: Path, relative: str, reason: MediaReason, detail: str) -> FoundFile:

@@ -167,6 +167,19 @@ def add_quarantine(
     )
 
 
+def unreadable_places(store: Store) -> list[bytes]:
+    """Paths of the folders and files of which not even size and time are known."""
+    rows = store.execute(
+        "SELECT path FROM quarantine WHERE reason = 'unreadable' "
+        "AND num_bytes = 0 AND mtime_ns = 0 AND sha256 IS NULL"
+    )
+    return [path for (path,) in rows]
+
+
+def drop_quarantine(store: Store, path: bytes) -> None:
+    store.execute("DELETE FROM quarantine WHERE path = ? AND sha256 IS NULL", (path,))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArchiveKey:
     """What the archive's file name is made of."""

@@ -5,11 +5,13 @@ Scanning finds the work; what the kernel reports only ends the pause between two
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,12 +23,13 @@ from edge import store_media, store_report
 from edge.batch import MAX_MEDIA, Pipeline, dispose_files, put_aside, run_batch, take_batch
 from edge.config import Settings
 from edge.errors import MediaError
-from edge.inbox import FoundFile, Inbox
+from edge.inbox import FoundFile, Inbox, Others, Scan
 from edge.store_media import MAX_ATTEMPTS, KnownFile
 from edge.text import counted, printable
 
 _MAX_BATCH_SECONDS = 2.0  # what a power cut can cost
 _LONG_BACKLOG = 2 * MAX_MEDIA
+_TELL_EVERY = 500  # pictures, where there is no terminal to draw a bar on
 _TICK_SECONDS = 1.0  # how soon a stop is noticed while nothing happens
 Tell = Callable[[str], None]
 
@@ -43,6 +46,8 @@ class Watch:
     def __init__(self, inbox: Inbox, pipeline: Pipeline, settings: Settings, tell: Tell) -> None:
         self.counts: Counter[str] = Counter()
         self.stop = threading.Event()
+        self.is_interrupted = False  # by Ctrl-C
+        self.last_scan: Scan | None = None
         self._inbox = inbox
         self._pipeline = pipeline
         self._settings = settings
@@ -76,12 +81,20 @@ class Watch:
 
     def run_pass(self) -> int:
         """One scan and all work found by it; the number of files that must wait."""
-        scan = self._inbox.scan()
+        scan = self.last_scan = self._inbox.scan()
+        self._forget_readable(scan)
         work = self._sort_out(scan.ready)
-        queue = [*work.fresh, *work.retry]
-        num_done = 0
-        with Progress(disable=len(queue) < _LONG_BACKLOG, transient=True) as progress:
-            bar = progress.add_task("pictures", total=len(queue))
+        try:
+            num_left = self._run_batches(work)
+        finally:  # what is recorded is told, also when the next batch met a full disk
+            self._tell_sightings([])
+        return scan.num_unsettled + num_left
+
+    def _run_batches(self, work: _Work) -> int:
+        """The number of files that were not finished."""
+        num_files, num_tried, num_done = len(work.fresh) + len(work.retry), 0, 0
+        with Progress(disable=num_files < _LONG_BACKLOG, transient=True) as progress:
+            bar = progress.add_task("pictures", total=num_files)
             for batch in self._batches(work):
                 started = time.monotonic()
                 result = run_batch(self._pipeline, batch)
@@ -92,8 +105,10 @@ class Watch:
                 num_done += len(result.finished)
                 self._tell_sightings(result.events)
                 progress.advance(bar, len(batch))
-        self._tell_sightings([])
-        return scan.num_unsettled + len(queue) - num_done
+                num_told, num_tried = num_tried // _TELL_EVERY, num_tried + len(batch)
+                if not progress.console.is_terminal and num_tried // _TELL_EVERY > num_told:
+                    self._tell(f"{num_tried} of {num_files} pictures")
+        return num_files - num_done
 
     def events_told(self) -> list[str]:
         return list(self._told)
@@ -137,10 +152,26 @@ class Watch:
         if file.problem is None:
             work.fresh.append(file)
             return
+        reason, detail = file.problem
         if known is None:
-            put_aside(self._pipeline, file, MediaError(*file.problem))
+            put_aside(self._pipeline, file, MediaError(reason, detail))
             self.counts["quarantined"] += 1
+        if reason == "unreadable":
+            self._tell(f"the folder {file.display} is left out: {detail}")
         self._inbox.finish(file)
+
+    def _forget_readable(self, scan: Scan) -> None:
+        """A folder that could not be read and now can is nothing to look after any more."""
+        root = os.fsencode(self._inbox.root) + b"/"
+        readable = [
+            path
+            for path in store_media.unreadable_places(self._pipeline.store)
+            if path.startswith(root) and path not in scan.unusable and os.path.isdir(path)  # noqa: PTH112
+        ]
+        if readable:
+            with self._pipeline.store.transaction():
+                for path in readable:
+                    store_media.drop_quarantine(self._pipeline.store, path)
 
     def _give_up(self, file: FoundFile, known: KnownFile) -> None:
         assert known.sha256 is not None
@@ -183,12 +214,26 @@ class Watch:
             yield ()
 
 
-def stop_on_sigterm(watch: Watch) -> None:
-    """The batch at hand is finished first."""
-    signal.signal(signal.SIGTERM, lambda *_: watch.stop.set())
+@contextmanager
+def stopped_by_signals(watch: Watch) -> Iterator[None]:
+    """The batch at hand is finished first; a second Ctrl-C does not wait for it."""
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        watch.is_interrupted = True
+        watch.stop.set()
+
     # The kernel sends it when a writer opens a file at the moment it is checked for writers;
     # unhandled it ends the program.
     signal.signal(signal.SIGIO, signal.SIG_IGN)
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, lambda *_: watch.stop.set())
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def sighting_line(row: store_report.Record) -> str:
@@ -225,4 +270,18 @@ def summary_line(watch: Watch, rows: Sequence[store_report.Record]) -> str:
     ]
     if counts["copies"]:
         parts.append(counted(counts["copies"], "copy", "copies") + " of known pictures")
-    return ", ".join(parts)
+    line = ", ".join(parts)
+    return f"{line}; see `edge-admin quarantine list`" if counts["quarantined"] else line
+
+
+def others_line(others: Others) -> str | None:
+    """The files in the inbox that are no pictures, as a sentence; None where there are none."""
+    parts = [
+        counted(number, word)
+        for number, word in ((others.num_clips, "clip"), (others.num_files, "other file"))
+        if number
+    ]
+    if not parts:
+        return None
+    was = "was" if others.num_clips + others.num_files == 1 else "were"
+    return f"{' and '.join(parts)} {was} not read: only JPEG and PNG pictures are"
