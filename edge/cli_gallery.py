@@ -50,7 +50,8 @@ def _enroll(
     Doing it twice adds nothing twice; a name that is there already gets the new pictures too.
     """
     folder = find_state(state)
-    candidates = read_candidates(source, split)
+    found = read_candidates(source, split)
+    candidates = found.pictures
     encoder = open_installed(model, folder)
     with locked(folder):
         store = open_store(folder.database)
@@ -61,6 +62,7 @@ def _enroll(
                     store, folder, encoder, candidates, lambda number: progress.advance(bar, number)
                 )
             _tell(done, candidates)
+            _tell_lines("left out, as it lies in no individual's folder", found.nameless)
             gallery = open_gallery(store, encoder.manifest)
             thresholds = fit_thresholds(gallery, encoder.manifest)
         finally:

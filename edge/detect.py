@@ -75,7 +75,8 @@ class BoxesFile:
     def __init__(self, path: Path, min_confidence: float = 0.2) -> None:
         """Raises InputError when the file is not such a JSON."""
         content = _read_json(path)
-        self._objects: dict[str, list[FoundObject]] = {}
+        self.path = path
+        self._objects: dict[str, list[FoundObject] | None] = {}  # None: the detector failed
         for number, entry in enumerate(content.images, start=1):
             try:
                 seen = _read_entry(entry, content.categories)
@@ -86,13 +87,23 @@ class BoxesFile:
                     "conf and bbox [x, y, width, height] in fractions of the picture; run the "
                     "detector again"
                 ) from error
-            if seen.objects is not None:
-                self._objects[seen.file] = [
-                    one for one in seen.objects if (one.confidence or 0.0) >= min_confidence
-                ]
+            self._objects[seen.file] = (
+                None
+                if seen.objects is None
+                else [one for one in seen.objects if (one.confidence or 0.0) >= min_confidence]
+            )
 
     def __len__(self) -> int:
         return len(self._objects)
+
+    def lists(self, relative_path: str) -> bool:
+        """Whether the JSON names the picture, with or without success."""
+        return _tidy(relative_path) in self._objects
+
+    @property
+    def example(self) -> str | None:
+        """A name as the JSON writes it; None where it names no picture."""
+        return next(iter(self._objects), None)
 
     def find(self, relative_path: str) -> list[FoundObject] | None:
         """What is in the picture: a list (empty for a blank).

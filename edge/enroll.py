@@ -46,6 +46,12 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidates:
+    pictures: list[Candidate]
+    nameless: list[str]  # lie beside the individuals' folders and are left out
+
+
+@dataclass(frozen=True, kw_only=True)
 class Enrolment:
     """What came of it."""
 
@@ -64,30 +70,31 @@ class _Prepared:
     cut: Cut
 
 
-def read_candidates(source: Path, split: str | None) -> list[Candidate]:
+def read_candidates(source: Path, split: str | None) -> Candidates:
     """What SOURCE says; raises InputError when it is none of the three forms."""
     if source.is_dir() and (source / clusters.FILE_NAME).is_file():
         source = source / clusters.FILE_NAME
     if source.name == clusters.FILE_NAME:
         if split is not None:
             raise InputError(f"{source} has no splits; leave --split away")
-        return _from_clusters(source)
+        return Candidates(pictures=_from_clusters(source), nameless=[])
     return _from_collection(source, split)
 
 
-def _from_collection(source: Path, split: str | None) -> list[Candidate]:
+def _from_collection(source: Path, split: str | None) -> Candidates:
     collection = read_collection(source, split)
     nameless = [one.name for one in collection.pictures if not one.identity]
-    if nameless:
+    is_folder = source.is_dir() and not (source / "metadata.csv").is_file()
+    if nameless and not (is_folder and len(nameless) < len(collection.pictures)):
         raise InputError(
             f"{len(nameless)} of {len(collection.pictures)} pictures belong to nobody, the first "
             f"is {printable(nameless[0])}: put each picture into a sub-folder with the "
             "individual's name, or fill the column 'identity' of metadata.csv"
         )
-    return [
+    pictures = [
         Candidate(
             path=one.path,
-            individual=one.identity or "",
+            individual=_encodable(one.identity),
             box=one.box,
             flank=one.flank,
             encounter=one.encounter,
@@ -95,7 +102,18 @@ def _from_collection(source: Path, split: str | None) -> list[Candidate]:
             provisional=False,
         )
         for one in collection.pictures
+        if one.identity
     ]
+    return Candidates(pictures=pictures, nameless=[printable(one) for one in nameless])
+
+
+def _encodable(name: str) -> str:
+    """The name; with its odd bytes as escapes where a folder's name is not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return printable(name)
+    return name
 
 
 def _from_clusters(table: Path) -> list[Candidate]:

@@ -5,6 +5,7 @@ Does not cover the database inside it (edge/store.py).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,6 +17,16 @@ from pathlib import Path
 from edge.errors import StateError
 
 _TEMPORARY_SUFFIX = ".tmp"
+_FULL = "free some space, then start again"
+_NO_RIGHT = "let this user write to the state folder, or run the command as the user it belongs to"
+_ADVICE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.EROFS: "the disk is mounted read-only: mount it writable, then start again",
+}
+_OTHER_ADVICE = "check the disk, then start again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +124,9 @@ def _write_synced(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, _OTHER_ADVICE)
         raise StateError(
-            f"cannot write {path}: {error.strerror}; free some space or mend the disk, then "
-            "start again (nothing recorded so far is lost)"
+            f"cannot write {path}: {error.strerror}; {advice} (nothing recorded so far is lost)"
         ) from error
 
 

@@ -6,6 +6,7 @@ is on the disk when it returns: WAL with synchronous=FULL.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 
@@ -85,14 +87,25 @@ def open_reader(path: Path) -> Store:
             f"{path.parent} holds no sightings yet (no {path.name}); run `edge-watch INBOX` "
             "first, or give its folder with --state DIR"
         )
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = apsw.Connection(_reader_uri(path), flags=flags)
         store = Store(path, connection)
         _set_up(store)
     except apsw.Error as error:
         raise _as_state_error(path, error) from error
     _check_version(store)
     return store
+
+
+def _reader_uri(path: Path) -> str:
+    """A database nobody writes to is read as it is where nothing may be put beside it.
+
+    In WAL mode even a reader makes two files, which a copy on a read-only disk does not let it.
+    """
+    uri = "file:" + quote(os.fsencode(path.absolute()))
+    has_writer = path.with_name(path.name + "-wal").exists()
+    return uri if has_writer or os.access(path.parent, os.W_OK) else uri + "?immutable=1"
 
 
 def _set_up(store: Store) -> None:
@@ -144,8 +157,16 @@ def _as_state_error(path: Path, error: apsw.Error) -> StateError:
         advice = "the file is damaged; set the state folder aside and restore a copy of it"
     elif isinstance(error, apsw.FullError):
         advice = "the disk is full; free some space and start again (nothing recorded is lost)"
+    elif isinstance(error, (apsw.ReadOnlyError, apsw.PermissionsError)):
+        advice = (
+            "this user may not write to it, or the disk is mounted read-only; run the command as "
+            "the user the state folder belongs to, or give another folder with --state DIR"
+        )
     elif isinstance(error, apsw.CantOpenError):
-        advice = "check that the folder is there and may be written to"
+        advice = (
+            "check that its folder is there and that this user may write to it, or give another "
+            "folder with --state DIR"
+        )
     else:
         advice = "check the disk, then start again (nothing recorded is lost)"
     return StateError(f"the database {path} does not work ({error}): {advice}")

@@ -22,7 +22,7 @@ from rich.progress import Progress
 from edge import store_media, store_report
 from edge.batch import MAX_MEDIA, Pipeline, dispose_files, put_aside, run_batch, take_batch
 from edge.config import Settings
-from edge.errors import MediaError
+from edge.errors import InputError, MediaError
 from edge.inbox import FoundFile, Inbox, Others, Scan
 from edge.store_media import MAX_ATTEMPTS, KnownFile
 from edge.text import counted, printable
@@ -48,6 +48,7 @@ class Watch:
         self.stop = threading.Event()
         self.is_interrupted = False  # by Ctrl-C
         self.last_scan: Scan | None = None
+        self._names_fit = False  # the inbox and the boxes file have a picture in common
         self._inbox = inbox
         self._pipeline = pipeline
         self._settings = settings
@@ -82,6 +83,7 @@ class Watch:
     def run_pass(self) -> int:
         """One scan and all work found by it; the number of files that must wait."""
         scan = self.last_scan = self._inbox.scan()
+        self._require_names_fit(scan)
         self._forget_readable(scan)
         work = self._sort_out(scan.ready)
         try:
@@ -159,6 +161,22 @@ class Watch:
         if reason == "unreadable":
             self._tell(f"the folder {file.display} is left out: {detail}")
         self._inbox.finish(file)
+
+    def _require_names_fit(self, scan: Scan) -> None:
+        """Before anything is recorded: not one common name means names of another root."""
+        boxes = self._pipeline.boxes
+        pictures = [file for file in scan.ready if file.problem is None]
+        if self._names_fit or boxes is None or not pictures:
+            return
+        if not any(boxes.lists(file.relative) for file in pictures):
+            its = f"it names {printable(boxes.example)}" if boxes.example else "it names none"
+            raise InputError(
+                f"no picture in the inbox is in the boxes file {boxes.path}: the inbox has "
+                f"{printable(pictures[0].relative)}, {its}. Its names must be relative to the "
+                "inbox: run the detector on this folder with relative file names, or leave "
+                "--boxes away"
+            )
+        self._names_fit = True
 
     def _forget_readable(self, scan: Scan) -> None:
         """A folder that could not be read and now can is nothing to look after any more."""

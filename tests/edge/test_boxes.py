@@ -193,3 +193,32 @@ def test_a_picture_on_which_the_detector_failed_is_unclassified_not_blank(known,
         "failed.jpg": "unclassified",
         "blank.jpg": "blank",
     }
+
+
+@pytest.mark.parametrize("after", ["keep", "delete"])
+def test_a_boxes_file_of_another_root_is_refused_before_anything_is_recorded(
+    known, tmp_path, after
+):
+    picture = save(known.inbox / "cam" / "1.jpg", draw("A", shot=1))
+    boxes = boxes_of(tmp_path / "boxes.json", {"file": "inbox/cam/1.jpg", "detections": []}).path
+    ran = known.watch("--boxes", str(boxes), "--after", after)
+    assert ran.code == 1
+    assert "the inbox has cam/1.jpg, it names inbox/cam/1.jpg" in ran.err
+    assert known.rows("media") == []
+    assert picture.exists()
+
+
+def test_a_boxes_file_on_all_of_which_the_detector_failed_is_not_of_another_root(known, tmp_path):
+    save(known.inbox / "1.jpg", draw("A", shot=1))
+    boxes = boxes_of(tmp_path / "boxes.json", {"file": "1.jpg", "detections": None}).path
+    assert known.watch("--boxes", str(boxes)).code == 0
+    assert known.by_name()["1.jpg"]["observation_type"] == "unclassified"
+
+
+def test_a_new_picture_after_the_detector_ran_is_recorded_unclassified(known, tmp_path):
+    save(known.inbox / "1.jpg", draw("A", shot=1))
+    boxes = boxes_of(tmp_path / "boxes.json", {"file": "1.jpg", "detections": []}).path
+    known.watch("--boxes", str(boxes))
+    save(known.inbox / "2.jpg", draw("A", shot=2))
+    assert known.watch("--boxes", str(boxes)).code == 0
+    assert known.by_name()["2.jpg"]["observation_type"] == "unclassified"

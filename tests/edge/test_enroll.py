@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import apsw
@@ -137,3 +138,30 @@ def test_a_run_without_its_config_is_a_sentence(device, tmp_path):
     ran = device.enroll(tmp_path / "clusters.csv")
     assert ran.code == 1
     assert "config.json does not tell where the training pictures are" in ran.err
+
+
+def test_a_folder_whose_name_is_not_utf8_gives_a_name_that_can_be_printed(device, tmp_path):
+    save(tmp_path / "known" / "Lo" / "1.jpg", draw("A"))
+    folder = os.fsencode(tmp_path / "known")
+    os.rename(folder + b"/Lo", folder + b"/L\xf6we")  # noqa: PTH104
+    ran = device.enroll(tmp_path / "known")
+    assert ran.code == 0, ran.err
+    assert list(listed(device)) == [r"L\xf6we"]
+
+
+def test_a_loose_picture_beside_the_individuals_is_left_out_and_told(device, tmp_path):
+    save(tmp_path / "known" / "A" / "1.jpg", draw("A"))
+    save(tmp_path / "known" / "loose.jpg", draw("B"))
+    ran = device.enroll(tmp_path / "known")
+    assert ran.code == 0, ran.err
+    assert "left out, as it lies in no individual's folder: loose.jpg" in ran.out
+    assert list(listed(device)) == ["A"]
+
+
+def test_a_row_of_a_table_without_an_identity_is_not_left_out_in_silence(device, tmp_path):
+    for name in ("1.jpg", "2.jpg"):
+        save(tmp_path / "data" / name, draw("A"))
+    rows = [{"identity": "A", "path": "1.jpg"}, {"identity": "", "path": "2.jpg"}]
+    ran = device.enroll(write_table(tmp_path / "data", rows))
+    assert ran.code == 1
+    assert "1 of 2 pictures belong to nobody, the first is 2.jpg" in ran.err

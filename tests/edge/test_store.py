@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import time
 import uuid
 
@@ -8,7 +10,7 @@ import pytest
 
 from edge.errors import StateError
 from edge.state import StateFolder, crop_name, find_state, locked, write_crops, write_file
-from edge.store import new_id, open_reader, open_store
+from edge.store import _as_state_error, new_id, open_reader, open_store
 
 
 @pytest.fixture
@@ -149,3 +151,54 @@ def test_a_review_is_never_edited_by_a_late_frame(known):
     assert first == before | {"end": "2026-05-01T06:30:05"}
     assert late["event_id"] == before["event_id"]
     assert (late["decision"], late["num_frames"]) == ("review", "1")
+
+
+def test_a_copy_where_nothing_may_be_written_can_be_read(store, tmp_path, monkeypatch):
+    store.execute("INSERT INTO meta (key, value) VALUES ('greeting', 'hello')")
+    store.close()
+    copy = tmp_path / "50% of it?#"  # a name that is not its own URI
+    copy.mkdir()
+    (tmp_path / "edge.db").rename(copy / "edge.db")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write everywhere
+    reader = open_reader(copy / "edge.db")
+    assert reader.execute("SELECT value FROM meta WHERE key = 'greeting'") == [("hello",)]
+    assert [one.name for one in copy.iterdir()] == ["edge.db"]  # nor was anything written
+    reader.close()
+
+
+def test_what_a_writer_has_not_yet_put_in_place_is_read_too(store, tmp_path, monkeypatch):
+    store.execute("INSERT INTO meta (key, value) VALUES ('greeting', 'hello')")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    reader = open_reader(tmp_path / "edge.db")
+    assert reader.execute("SELECT value FROM meta WHERE key = 'greeting'") == [("hello",)]
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (apsw.ReadOnlyError, "as the user the state folder belongs to"),
+        (apsw.FullError, "free some space"),
+        (apsw.CorruptError, "restore a copy"),
+    ],
+)
+def test_a_database_that_fails_says_what_helps(tmp_path, error, advice):
+    assert advice in str(_as_state_error(tmp_path / "edge.db", error("it failed")))
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "let this user write"),
+        (errno.EROFS, "mount it writable"),
+        (errno.EIO, "check the disk"),
+    ],
+)
+def test_a_file_that_cannot_be_written_says_what_helps(tmp_path, monkeypatch, number, advice):
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StateError, match=advice):
+        write_file(tmp_path / "file", b"data")

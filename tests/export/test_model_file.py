@@ -93,7 +93,7 @@ def test_boxes_in_pixels_give_training_export_and_gallery_the_same_crops(
         np.testing.assert_array_equal(preprocess.resize(crop_HWC, SPEC), expected_HWC)
     exported = read_source(run).crops.images_NHWC
     assert sorted(map(bytes, exported)) == sorted(map(bytes, trained_on.images_NHWC))
-    candidates = read_candidates(run, split=None)
+    candidates = read_candidates(run, split=None).pictures
     assert len(candidates) == sum(row.pseudo_label >= 0 for row in rows) > 0
     for candidate in candidates:
         frame = decode(read_bytes(candidate.path))
