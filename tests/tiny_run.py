@@ -38,7 +38,7 @@ def tiny_config(num_crops: int, use_bursts: bool, random_start: bool) -> fancl.F
         iterations=2,
         clusters_per_batch=4,
         warm_up=warm_up,
-        clustering=dataclasses.replace(base.clustering, k1=6, min_samples=2),
+        clustering=dataclasses.replace(base.clustering, k1=6, eps=0.3, min_samples=2),
     )
 
 

@@ -18,7 +18,7 @@ from sklearn.neighbors import sort_graph_by_row_values
 MAX_DISTANCE = 0.95  # Jaccard distances above it are not stored; eps must stay below
 GIANT_SHARE = 0.5  # one cluster with more than half of all pictures teaches nothing
 _EPS_STEP = 0.05
-_MAX_EPS_STEPS = 3
+_MAX_EPS_STEPS = 6
 _CHUNK = 1024
 
 
@@ -55,14 +55,20 @@ class PseudoLabels:
         return self.num_clusters >= 2 and self.largest_share <= GIANT_SHARE
 
 
-def cluster(emb_ND: NDArray[np.float32], settings: ClusteringSettings) -> PseudoLabels:
-    """Pseudo-labels at the setting's eps, or at the nearest eps that does not collapse.
+def cluster(
+    emb_UD: NDArray[np.float32],
+    settings: ClusteringSettings,
+    burst_N: NDArray[np.int64] | None = None,
+) -> PseudoLabels:
+    """Pseudo-labels of pictures at the setting's eps, or at the nearest eps that does not collapse.
 
-    A giant cluster makes eps smaller by 0.05, too few clusters make it larger, three times at
-    most; what was done is told in `trouble`. Check `usable` before training on the result.
+    Rows are pictures or, with `burst_N` (each picture's row), means of bursts; labels are judged
+    as pictures either way, as bursts differ in length. A giant cluster makes eps smaller by 0.05,
+    too few clusters make it larger, six times at most; what was done is told in `trouble`. Check
+    `usable` before training on the result.
     """
-    distances = jaccard_distances(emb_ND, settings.k1, settings.k2)
-    first = _dbscan(distances, settings.eps, settings.min_samples)
+    distances = jaccard_distances(emb_UD, settings.k1, settings.k2)
+    first = _dbscan(distances, settings.eps, settings.min_samples, burst_N)
     if first.usable:
         return first
     step = -_EPS_STEP if first.largest_share > GIANT_SHARE else _EPS_STEP
@@ -70,13 +76,13 @@ def cluster(emb_ND: NDArray[np.float32], settings: ClusteringSettings) -> Pseudo
         eps = round(settings.eps + count * step, 4)
         if not 0.0 < eps < MAX_DISTANCE:
             break
-        again = _dbscan(distances, eps, settings.min_samples)
+        again = _dbscan(distances, eps, settings.min_samples, burst_N)
         if again.usable:
-            return replace(again, trouble=f"{collapse(first)}; used eps {eps:.2f} instead")
-    return replace(first, trouble=f"{collapse(first)}, nor do the nearest eps help")
+            return replace(again, trouble=f"{_collapse(first)}; used eps {eps:.2f} instead")
+    return replace(first, trouble=f"{_collapse(first)}, nor do the nearest eps help")
 
 
-def collapse(labels: PseudoLabels) -> str:
+def _collapse(labels: PseudoLabels) -> str:
     """What is wrong with labels that are not usable, and what may help."""
     if labels.largest_share > GIANT_SHARE:
         return (
@@ -87,9 +93,25 @@ def collapse(labels: PseudoLabels) -> str:
     return f"{count} at eps {labels.eps:.2f} (raise --eps or --k1)"
 
 
-def _dbscan(distances: sparse.csr_matrix, eps: float, min_samples: int) -> PseudoLabels:
+def _dbscan(
+    distances: sparse.csr_matrix,
+    eps: float,
+    min_samples: int,
+    burst_N: NDArray[np.int64] | None,
+) -> PseudoLabels:
     found = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(distances)
-    return PseudoLabels(label_N=found.labels_.astype(np.int64), eps=eps, trouble=None)
+    label_U = found.labels_.astype(np.int64)
+    if burst_N is not None:
+        label_U = _keep_lone_bursts(label_U, np.bincount(burst_N))[burst_N]
+    return PseudoLabels(label_N=label_U, eps=eps, trouble=None)
+
+
+def _keep_lone_bursts(label_B: NDArray[np.int64], size_B: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A burst that joined no cluster is one of its own, if it has two frames to compare."""
+    kept = label_B.copy()
+    alone = np.flatnonzero((label_B < 0) & (size_B > 1))
+    kept[alone] = int(label_B.max(initial=-1)) + 1 + np.arange(len(alone))
+    return kept
 
 
 def jaccard_distances(emb_ND: NDArray[np.float32], k1: int, k2: int) -> sparse.csr_matrix:

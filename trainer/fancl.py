@@ -25,7 +25,7 @@ from torch import Tensor
 from edge.errors import FanclError
 from trainer import augment
 from trainer.bursts import WarmUp, burst_means
-from trainer.clustering import ClusteringSettings, PseudoLabels, cluster, collapse
+from trainer.clustering import ClusteringSettings, PseudoLabels, cluster
 from trainer.encoder import Precision, to_pixels
 from trainer.fana import Fana, FanaLayer
 from trainer.memory import (
@@ -235,21 +235,7 @@ def pseudo_labels(
     emb_ND = clean_ND.cpu().numpy()
     if not config.cluster_bursts:
         return cluster(emb_ND, config.clustering)
-    by_burst = cluster(burst_means(emb_ND, burst_N), config.clustering)
-    label_B = _keep_lone_bursts(by_burst.label_N, np.bincount(burst_N))
-    labels = PseudoLabels(label_N=label_B[burst_N], eps=by_burst.eps, trouble=None)
-    # Judged again as pictures: bursts differ in length, and lone ones have become clusters.
-    if not labels.usable:
-        return dataclasses.replace(labels, trouble=collapse(labels))
-    return dataclasses.replace(labels, trouble=by_burst.trouble if by_burst.usable else None)
-
-
-def _keep_lone_bursts(label_B: NDArray[np.int64], size_B: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A burst that joined no cluster is one of its own, if it has two frames to compare."""
-    kept = label_B.copy()
-    alone = np.flatnonzero((label_B < 0) & (size_B > 1))
-    kept[alone] = int(label_B.max(initial=-1)) + 1 + np.arange(len(alone))
-    return kept
+    return cluster(burst_means(emb_ND, burst_N), config.clustering, burst_N)
 
 
 def _train_one_epoch(

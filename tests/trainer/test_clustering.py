@@ -85,6 +85,23 @@ def test_a_giant_cluster_is_told_and_eps_made_smaller() -> None:
     assert f"used eps {labels.eps:.2f}" in labels.trouble
 
 
+def test_bursts_are_judged_by_their_pictures() -> None:
+    rng = np.random.default_rng(1)
+    centres = rng.standard_normal((6, 8))
+    emb = unit_rows(np.repeat(centres, 10, axis=0) + 0.7 * rng.standard_normal((60, 8)))
+    settings = ClusteringSettings(k1=12, k2=3, eps=0.5, min_samples=2)
+    as_rows = cluster(emb, settings)
+    assert as_rows.trouble is None
+    largest = np.bincount(as_rows.label_N[as_rows.label_N >= 0]).argmax()
+    frames = np.where(as_rows.label_N == largest, 6, 1)
+    burst_N = np.repeat(np.arange(60), frames)
+    labels = cluster(emb, settings, burst_N)
+    assert len(labels.label_N) == frames.sum()
+    assert labels.usable
+    assert labels.eps < 0.5
+    assert labels.trouble is not None
+
+
 def test_no_clusters_at_all_is_told_with_advice() -> None:
     emb = unit_rows(np.eye(12))
     labels = cluster(emb, ClusteringSettings(k1=3, k2=1, eps=0.05, min_samples=4))
