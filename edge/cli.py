@@ -179,7 +179,7 @@ def _run(watching: Watch, pipeline: Pipeline, inbox: Path, once: bool) -> None:
         for row in store_report.event_rows(pipeline.store, event_id)
     ]
     _tell_oddities(watching)
-    if once and watching.last_scan and watching.last_scan.is_empty:
+    if once and not watching.counts and watching.last_scan and watching.last_scan.is_empty:
         typer.echo(f"no pictures in {printable(str(inbox))}")
     else:
         typer.echo(f"done: {summary_line(watching, rows)}")

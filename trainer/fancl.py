@@ -10,7 +10,6 @@ What the paper leaves open is resolved as the base code does it, or noted beside
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Iterator
