@@ -47,16 +47,11 @@ def fit(reference: Reference, source: str) -> Thresholds | None:
     if len(np.unique(reference.individual_M)) < MIN_INDIVIDUALS:
         return None
     fits = [fit_statistic(reference, statistic, source) for statistic in STATISTICS]
-    return max(fits, key=lambda one: one.named_rate).thresholds
+    return max(fits, key=lambda one: one.named_rate or 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class StatisticFit:
-    thresholds: Thresholds
-    named_rate: float  # known groups rightly named at the match threshold
-
-
-def fit_statistic(reference: Reference, statistic: Statistic, source: str) -> StatisticFit:
+def fit_statistic(reference: Reference, statistic: Statistic, source: str) -> Thresholds:
+    """The thresholds of one statistic, and how often the reference animals err at them."""
     trials = _run_trials(reference, statistic)
     match = float(np.quantile(trials.stranger, STRANGERS_REFUSED))
     rightly = trials.known[trials.named_right]
@@ -64,18 +59,21 @@ def fit_statistic(reference: Reference, statistic: Statistic, source: str) -> St
     # below half of the strangers is called new then.
     low = np.quantile(rightly, KNOWN_CALLED_NEW) if len(rightly) else np.median(trials.stranger)
     new = min(match, float(low))
-    thresholds = Thresholds(
+    named = trials.known >= match
+    return Thresholds(
         statistic=statistic,
         match=match,
         new=new,
         source=source,
-        wrong_name_rate=float(np.mean(trials.stranger >= match)),
-        false_new_rate=float(np.mean(trials.known < new)) if len(trials.known) else None,
+        wrong_name_rate=_share(trials.stranger >= match),
+        false_new_rate=_share(trials.known < new),
+        named_rate=_share(named & trials.named_right),
+        misnamed_rate=_share(named & ~trials.named_right),
     )
-    named = trials.named_right & (trials.known >= match)
-    return StatisticFit(
-        thresholds=thresholds, named_rate=float(named.sum() / max(len(trials.known), 1))
-    )
+
+
+def _share(is_so: NDArray[np.bool_]) -> float | None:
+    return float(is_so.mean()) if len(is_so) else None
 
 
 def _run_trials(reference: Reference, statistic: Statistic) -> _Trials:

@@ -28,6 +28,8 @@ class Thresholds:
     source: str  # "gallery", "model (pseudo-labels)", "model (labels)"
     wrong_name_rate: float | None  # strangers' events given a known name, where measured
     false_new_rate: float | None  # known animals' events called new, where measured
+    named_rate: float | None  # known animals' events given their own name, where measured
+    misnamed_rate: float | None  # known animals' events given another's name, where measured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,6 +120,8 @@ def fit_thresholds(gallery: Gallery, manifest: Manifest) -> Thresholds | None:
         source=f"model ({decision.source})",
         wrong_name_rate=decision.wrong_name_rate,
         false_new_rate=decision.false_new_rate,
+        named_rate=None,
+        misnamed_rate=None,
     )
 
 
@@ -144,10 +146,21 @@ def explain(thresholds: Thresholds | None, num_individuals: int) -> str:
             f"at this setting expect about {strangers}; how many known animals are called new "
             f"cannot be told, as no animal has two visits; {where}"
         )
-    return (
-        f"at this setting expect about {strangers} and {100 * thresholds.false_new_rate:.0f} of "
-        f"100 visits of known animals to be called new; {where}"
-    )
+    called_new = f"{100 * thresholds.false_new_rate:.0f} to be called new"
+    if thresholds.named_rate is None or thresholds.misnamed_rate is None:
+        known = f"of 100 visits of known animals {called_new}"
+    else:
+        known = (
+            f"of 100 visits of known animals {100 * thresholds.named_rate:.0f} to get the right "
+            f"name, {100 * thresholds.misnamed_rate:.0f} another's, {called_new}, the others left "
+            "for you to review"
+        )
+        if thresholds.misnamed_rate >= thresholds.named_rate:
+            where += (
+                ". MOST NAMES WOULD BE WRONG: the model does not tell these animals apart, so "
+                "trust none without looking, or train a better one"
+            )
+    return f"at this setting expect about {strangers}; {known}; {where}"
 
 
 def _unit_rows(embeddings: list[NDArray[np.float16]], dim: int) -> NDArray[np.float32]:

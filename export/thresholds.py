@@ -34,7 +34,7 @@ def fit_on_pseudo_labels(
     )
     if len(np.unique(reference.individual_M)) < calibrate.MIN_INDIVIDUALS:
         return NONE
-    fitted = calibrate.fit_statistic(reference, "similarity", "pseudo-labels").thresholds
+    fitted = calibrate.fit_statistic(reference, "similarity", "pseudo-labels")
     return Decision(
         source="pseudo-labels",
         match_threshold=fitted.match,

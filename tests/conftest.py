@@ -37,9 +37,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of seconds on the tiny world."""
-    from tiny_run import Quiet, request_for
-
     from trainer.run import train
+
+    from .tiny_run import Quiet, request_for
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     train(request_for(world, out), Quiet())

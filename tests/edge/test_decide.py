@@ -10,7 +10,7 @@ from edge.decide import Ranking, Thresholds, decide, rank
 def thresholds(statistic="similarity", match=0.8, new=0.4):
     return Thresholds(
         statistic=statistic, match=match, new=new, source="gallery",
-        wrong_name_rate=None, false_new_rate=None,
+        wrong_name_rate=None, false_new_rate=None, named_rate=None, misnamed_rate=None,
     )  # fmt: skip
 
 
@@ -86,9 +86,23 @@ def test_thresholds_keep_nine_of_ten_strangers_from_a_name():
     assert result.match < 0.5  # far below what an animal has with itself
     assert result.new <= result.match
     assert result.false_new_rate is not None and result.false_new_rate <= 0.06
+    assert (result.named_rate, result.misnamed_rate) == (1.0, 0.0)
+
+
+def test_an_encoder_that_tells_nobody_apart_is_known_to_misname():
+    mixed = reference(40, noise=4.0)
+    result = fit(mixed, source="gallery")
+    assert result is not None and result.statistic == "similarity"
+    similarity = mixed.emb_MD @ mixed.emb_MD.T
+    np.fill_diagonal(similarity, -1)
+    named = similarity.max(axis=1) >= result.match - 1e-6  # rounding differs
+    right = mixed.individual_M[similarity.argmax(axis=1)] == mixed.individual_M
+    assert result.named_rate == pytest.approx(np.mean(named & right))
+    assert result.misnamed_rate == pytest.approx(np.mean(named & ~right))
+    assert result.misnamed_rate > result.named_rate
 
 
 def test_with_one_event_an_animal_no_false_new_rate_is_claimed():
     result = fit(reference(12, groups_each=1), source="gallery")
     assert result is not None
-    assert result.false_new_rate is None
+    assert result.false_new_rate is None and result.named_rate is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -97,11 +98,22 @@ def test_reference_groups_are_encounters_else_bursts_else_single_pictures():
 def test_thresholds_are_told_in_plain_words():
     measured = Thresholds(
         statistic="lead", match=0.3, new=0.1, source="gallery",
-        wrong_name_rate=0.1, false_new_rate=0.05,
+        wrong_name_rate=0.1, false_new_rate=0.05, named_rate=0.8, misnamed_rate=0.02,
     )  # fmt: skip
-    assert explain(measured, 24) == (
-        "at this setting expect about 10 of 100 strangers to get a known name and 5 of 100 visits "
-        "of known animals to be called new; measured on 24 animals of the gallery"
+    told = explain(measured, 24)
+    assert told == (
+        "at this setting expect about 10 of 100 strangers to get a known name; of 100 visits of "
+        "known animals 80 to get the right name, 2 another's, 5 to be called new, the others left "
+        "for you to review; measured on 24 animals of the gallery"
+    )
+    useless = replace(measured, named_rate=0.02, misnamed_rate=0.08)
+    assert "MOST NAMES WOULD BE WRONG" in explain(useless, 24)
+    of_the_model = replace(
+        measured, source="model (pseudo-labels)", named_rate=None, misnamed_rate=None
+    )
+    assert explain(of_the_model, 3) == (
+        "at this setting expect about 10 of 100 strangers to get a known name; of 100 visits of "
+        "known animals 5 to be called new; from the model (pseudo-labels), not from your animals"
     )
 
 

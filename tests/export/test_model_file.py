@@ -12,7 +12,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from PIL import Image as PillowImage
-from tiny_run import Quiet, request_for
 
 from edge import crops, preprocess
 from edge.clusters import read_clusters
@@ -25,6 +24,8 @@ from export.graph import to_onnx
 from export.model_file import Description, export_run, read_source, write_checked
 from trainer.data import load_crops
 from trainer.run import train
+
+from ..tiny_run import Quiet, request_for
 
 SPEC = InputSpec(height=32, width=48, resize="squash", pad_value=0)
 

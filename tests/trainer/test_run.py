@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tiny_run import Quiet, request_for, tiny_config
 
 from edge.errors import FanclError, InputError
 from trainer.fancl import FanclConfig
 from trainer.run import RunRequest, train
+
+from ..tiny_run import Quiet, request_for, tiny_config
 
 
 def rows(path: Path) -> list[dict[str, str]]:
