@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge.detect import BoxesFile
 from edge.errors import InputError
-from edge.pictures import read_collection
+from edge.pictures import Collection, read_collection
 from edge.preprocess import InputSpec
 from trainer import checkpoint
 from trainer.backbone import IMAGENET, NO_WEIGHTS, SMALL_CNN, LoadedBackbone, load_backbone
@@ -80,10 +80,11 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     """
     spec = InputSpec(height=request.height, width=request.width, resize="squash", pad_value=0)
     refuse_foreign_folder(request.out)
+    collection = read_collection(request.data, split="train")  # before anything is downloaded
     if request.weights in (None, IMAGENET) and request.backbone != SMALL_CNN:
         narrator.say(f"getting the ImageNet weights of {request.backbone}; a download, once")
     loaded = load_backbone(request.backbone, request.weights, request.height, request.width)
-    crops = _load(request, spec, narrator)
+    crops = _load(request, collection, spec, narrator)
     burst_N = find_bursts(crops.facts)
     use_bursts = _use_bursts(request, loaded, burst_N, narrator)
     config = request.configure(len(crops), use_bursts, loaded.weights == NO_WEIGHTS)
@@ -105,8 +106,9 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     _train(request, encoder, spec, loaded, crops, burst_N, config, precision, narrator)
 
 
-def _load(request: RunRequest, spec: InputSpec, narrator: Narrator) -> Crops:
-    collection = read_collection(request.data, split="train")
+def _load(
+    request: RunRequest, collection: Collection, spec: InputSpec, narrator: Narrator
+) -> Crops:
     boxes = BoxesFile(request.boxes) if request.boxes else None
     crops = load_crops(
         collection,

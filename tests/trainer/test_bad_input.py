@@ -49,6 +49,18 @@ def test_no_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "give a folder" in said
 
 
+def test_the_folder_is_looked_at_before_weights_are_fetched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object) -> None:
+        pytest.fail("weights were fetched for a folder without pictures")
+
+    monkeypatch.setattr("trainer.run.load_backbone", fetch)
+    (tmp_path / "data").mkdir()
+    said = refused(capsys, cli.train, tmp_path / "data", "--out", tmp_path / "run")
+    assert "no pictures" in said
+
+
 def test_a_folder_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, cli.train, tmp_path / "gone", "--out", tmp_path / "run", *SMALL)
     assert "does not exist" in said
