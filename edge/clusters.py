@@ -16,7 +16,7 @@ from edge.errors import InputError
 
 FILE_NAME = "clusters.csv"
 OUTLIER = -1  # pseudo_label of a crop in no cluster
-_CONFIG_NAME = "config.json"
+CONFIG_NAME = "config.json"
 _SIDES = ("x", "y", "width", "height")
 _COLUMNS = ("path", "sha256", "pseudo_label", "burst", *_SIDES)
 _ADVICE = "give the run's folder as fancl-train left it, or train again"
@@ -39,7 +39,7 @@ def read_clusters(table: Path) -> tuple[ClusterRow, ...]:
 
     Raises InputError when the table or the run's config.json beside it cannot serve.
     """
-    root = _data_folder(table.parent / _CONFIG_NAME)
+    root = _data_folder(table.parent / CONFIG_NAME)
     try:
         # Names that are not UTF-8 come through unchanged.
         with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:

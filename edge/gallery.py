@@ -155,7 +155,7 @@ def explain(thresholds: Thresholds | None, num_individuals: int) -> str:
             f"name, {100 * thresholds.misnamed_rate:.0f} another's, {called_new}, the others left "
             "for you to review"
         )
-        if thresholds.misnamed_rate >= thresholds.named_rate:
+        if thresholds.misnamed_rate > thresholds.named_rate:
             where += (
                 ". MOST NAMES WOULD BE WRONG: the model does not tell these animals apart, so "
                 "trust none without looking, or train a better one"

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ast
 import csv
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from edge.detect import Box
+from edge.detect import Box, box_of
 from edge.errors import InputError
 from edge.media import is_picture_name
 
@@ -158,7 +157,7 @@ def _picture(table: Path, line: int, row: dict[str, str]) -> Picture:
         name=row["path"],
         identity=row.get("identity") or None,
         box=_pixel_box(row.get("bbox") or "", table, line),
-        captured_at=_date(row.get("date") or ""),
+        captured_at=_date(row.get("date") or "", table, line),
         encounter=row.get("encounter") or None,
         flank=_FLANKS.get(side, "unknown"),
         split=row.get("split") or None,
@@ -170,17 +169,15 @@ def _pixel_box(text: str, table: Path, line: int) -> Box | None:
     if not text.strip() or text.strip().lower() == "nan":
         return None
     try:
-        x, y, width, height = (float(value) for value in ast.literal_eval(text))
-    except (ValueError, SyntaxError, TypeError) as error:
+        return box_of(ast.literal_eval(text), relative=False)
+    except (ValueError, SyntaxError, TypeError, OverflowError) as error:
         raise InputError(
-            f"{table} line {line}: bbox {text!r} is not [x, y, width, height] in pixels"
+            f"{table} line {line}: bbox {text!r} is not [x, y, width, height] in pixels, or has "
+            "no area; leave it empty for the whole picture"
         ) from error
-    if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) <= 0:
-        raise InputError(f"{table} line {line}: bbox {text!r} has no area; leave it empty instead")
-    return Box(x=x, y=y, width=width, height=height, relative=False)
 
 
-def _date(text: str) -> datetime | None:
+def _date(text: str, table: Path, line: int) -> datetime | None:
     """The moment, or None where the table names no time of day: a day is no burst."""
     text = text.strip()
     for form in _DATE_FORMATS:
@@ -192,5 +189,8 @@ def _date(text: str) -> datetime | None:
         return None
     try:
         return datetime.fromisoformat(text).replace(tzinfo=None)
-    except ValueError:
-        return None
+    except ValueError as error:
+        raise InputError(
+            f"{table} line {line}: date {text!r} is not like 2026-05-01 06:30:00; write it so, "
+            "or leave it empty"
+        ) from error

@@ -14,7 +14,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from edge import model
+from edge import clusters, model
 from edge.clusters import ClusterRow, read_clusters
 from edge.encoder import Encoder as DeviceEncoder
 from edge.errors import InputError, MediaError
@@ -92,7 +92,7 @@ def read_source(run: Path) -> Source:
     """The run's encoder and training crops; raises InputError when they are not there."""
     stored = checkpoint.load_encoder(run)
     folder = _folder_of(run)
-    rows = read_clusters(folder / checkpoint.CLUSTERS)
+    rows = read_clusters(folder / clusters.FILE_NAME)
     config = json.loads((folder / checkpoint.CONFIG).read_text(encoding="utf-8"))
     return Source(stored=stored, config=config, crops=_read_crops(rows, stored.facts.input))
 

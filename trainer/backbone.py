@@ -238,6 +238,7 @@ def _load_file(default: BackboneSpec, path: Path) -> LoadedBackbone:
             f"there is no weights file {path}; give --weights with a .safetensors file, "
             "'imagenet' to download, or 'none' for a random start"
         )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     try:
         with safe_open(str(path), "pt") as file:
             facts = file.metadata() or {}
@@ -250,7 +251,6 @@ def _load_file(default: BackboneSpec, path: Path) -> LoadedBackbone:
     spec = _spec_from_file(default, path, facts)
     module = build_backbone(spec)
     _fill(module, tensors, f"{path.name} and the backbone {spec.name}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return LoadedBackbone(spec=spec, module=module, weights=path.name, sha256=digest)
 
 

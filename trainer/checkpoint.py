@@ -25,12 +25,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from edge.clusters import CONFIG_NAME
 from edge.errors import InputError
 from edge.preprocess import InputSpec
 from trainer.backbone import BackboneSpec
 from trainer.encoder import Encoder, new_encoder
 
-CONFIG, METRICS, CLUSTERS = "config.json", "metrics.csv", "clusters.csv"
+CONFIG, METRICS = CONFIG_NAME, "metrics.csv"
 ENCODER, START, STATE = "encoder.safetensors", "start.safetensors", "state.safetensors"
 _FACTS = "fancl"
 

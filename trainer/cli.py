@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import errno
 import importlib.metadata
 import json
 from collections.abc import Iterator
@@ -54,6 +55,11 @@ Version = Annotated[
         "--version", callback=_show_version, is_eager=True, help="Print the version and leave."
     ),
 ]
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EACCES: "let this user read and write there, or name another place",
+    errno.EROFS: "it is mounted read-only; name another place",
+}
 _train_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _eval_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -74,11 +80,11 @@ def plain_errors(after_stop: str) -> Iterator[None]:
     except FanclError as error:
         console.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    except OSError as error:  # a full disk, a folder that cannot be written
-        place = f" {error.filename}" if error.filename else ""
+    except OSError as error:  # a full disk, a file or folder of another user
+        place = f"{error.filename}: " if error.filename else ""
+        advice = _ADVICE.get(error.errno or 0, "check the disk, or name another place")
         console.print(
-            f"error: cannot write{place}: {error.strerror}; free some space or name another "
-            f"place; {after_stop}",
+            f"error: {place}{error.strerror or error}; {advice}; {after_stop}",
             style="bold red", markup=False, soft_wrap=True,
         )  # fmt: skip
         raise typer.Exit(1) from None
@@ -241,12 +247,11 @@ def _train(
             ),
         )
 
-    with plain_errors(""):
-        height, width = _parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
     with (
         plain_errors("the same command goes on from the last finished epoch"),
         Terminal() as terminal,
     ):
+        height, width = _parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
         request = RunRequest(
             data=data,
             out=out,

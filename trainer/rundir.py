@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import clusters
 from edge.errors import FanclError, InputError
 from edge.preprocess import InputSpec
 from trainer import checkpoint
@@ -166,4 +167,4 @@ def write_clusters(out: Path, crops: Crops, burst_N: NDArray[np.int64], end: Epo
                 *((box.x, box.y, box.width, box.height) if box else ("",) * 4),
             ]
         )
-    checkpoint.write_rows(out / checkpoint.CLUSTERS, CLUSTER_COLUMNS, rows)
+    checkpoint.write_rows(out / clusters.FILE_NAME, CLUSTER_COLUMNS, rows)

@@ -108,6 +108,8 @@ def test_thresholds_are_told_in_plain_words():
     )
     useless = replace(measured, named_rate=0.02, misnamed_rate=0.08)
     assert "MOST NAMES WOULD BE WRONG" in explain(useless, 24)
+    nobody_named = replace(measured, named_rate=0.0, misnamed_rate=0.0)
+    assert "WRONG" not in explain(nobody_named, 24)
     of_the_model = replace(
         measured, source="model (pseudo-labels)", named_rate=None, misnamed_rate=None
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -64,6 +66,30 @@ def test_the_folder_is_looked_at_before_weights_are_fetched(
 def test_a_folder_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, cli.train, tmp_path / "gone", "--out", tmp_path / "run", *SMALL)
     assert "does not exist" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EACCES, "let this user read and write there"),
+        (errno.ENOSPC, "free some space"),
+        (errno.EIO, "check the disk"),
+    ],
+)
+def test_what_the_system_refuses_is_named_with_what_helps(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    advice: str,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/data/photos")
+
+    monkeypatch.setattr("trainer.run.read_collection", refuse)
+    said = refused(capsys, cli.train, tmp_path, "--out", tmp_path / "run", *SMALL)
+    assert f"/data/photos: {os.strerror(number)}; {advice}" in said
+    assert "cannot write" not in said
 
 
 def test_fewer_pictures_than_a_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

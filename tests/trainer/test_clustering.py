@@ -26,7 +26,7 @@ def two_blobs_and_a_loner() -> NDArray[np.float32]:
 
 
 def slow_jaccard(emb: NDArray[np.float32], k1: int, k2: int) -> NDArray[np.float64]:
-    """The definition of METHODS 1.3, one row and one set at a time."""
+    """k-reciprocal Jaccard distance (Zhong et al. 2017) by its definition, one row at a time."""
     n = len(emb)
     order = nearest(emb, n)
     full = [set(order[i, :k1]) for i in range(n)]
@@ -46,6 +46,12 @@ def slow_jaccard(emb: NDArray[np.float32], k1: int, k2: int) -> NDArray[np.float
         weights = np.stack([weights[order[i, :k2]].mean(axis=0) for i in range(n)])
     shared = np.minimum(weights[:, None, :], weights[None, :, :]).sum(axis=2)
     return np.maximum(1 - shared / (2 - shared), 0)
+
+
+def six_overlapping_blobs() -> NDArray[np.float32]:
+    rng = np.random.default_rng(1)
+    centres = np.repeat(rng.standard_normal((6, 8)), 10, axis=0)
+    return unit_rows(centres + 0.7 * rng.standard_normal((60, 8)))
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(10, 3), (20, 6), (8, 1), (30, 6)])
@@ -73,9 +79,7 @@ def test_two_blobs_are_two_clusters_and_the_loner_is_none() -> None:
 
 
 def test_a_giant_cluster_is_told_and_eps_made_smaller() -> None:
-    rng = np.random.default_rng(1)
-    centres = rng.standard_normal((6, 8))
-    emb = unit_rows(np.repeat(centres, 10, axis=0) + 0.7 * rng.standard_normal((60, 8)))
+    emb = six_overlapping_blobs()
     settings = ClusteringSettings(k1=12, k2=3, eps=0.65, min_samples=2)
     labels = cluster(emb, settings)
     assert labels.usable
@@ -86,9 +90,7 @@ def test_a_giant_cluster_is_told_and_eps_made_smaller() -> None:
 
 
 def test_bursts_are_judged_by_their_pictures() -> None:
-    rng = np.random.default_rng(1)
-    centres = rng.standard_normal((6, 8))
-    emb = unit_rows(np.repeat(centres, 10, axis=0) + 0.7 * rng.standard_normal((60, 8)))
+    emb = six_overlapping_blobs()
     settings = ClusteringSettings(k1=12, k2=3, eps=0.5, min_samples=2)
     as_rows = cluster(emb, settings)
     assert as_rows.trouble is None

@@ -44,6 +44,12 @@ def test_a_day_is_no_moment_and_makes_no_burst(tmp_path: Path) -> None:
     assert not worth_using(numbers)
 
 
+def test_a_time_of_day_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    with pytest.raises(InputError, match="line 2: date '05/06/2014 10:22' is not like 2026-05-01"):
+        read_collection(table(tmp_path, "path,date", "a.png,05/06/2014 10:22"))
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

@@ -1,4 +1,4 @@
-"""FANA against METHODS' oracles: exact area, untouched elsewhere, black in pixel space."""
+"""FANA: exact area, untouched elsewhere, black in pixel space."""
 
 import pytest
 import torch

@@ -1,0 +1,126 @@
+"""edge-watch on the terminal: what it tells of oddities, of long work, and when it is stopped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+import pytest
+
+from .conftest import age, draw, save
+
+
+def test_an_empty_inbox_is_told_as_that(known):
+    ran = known.watch()
+    assert ran.out.splitlines()[-1] == f"no pictures in {known.inbox}"
+    save(known.inbox / "1.jpg", draw("A", shot=7))
+    for _ in range(2):  # read, then known
+        assert "no pictures" not in known.watch().out
+
+
+def test_clips_and_other_files_are_counted(known):
+    for name in ("1.AVI", "cam/2.mp4", "notes.txt", ".hidden.mov", "3.mp4.part"):
+        save(known.inbox / name, draw("A"))
+    ran = known.watch()
+    assert "2 clips and 1 other file were not read: only JPEG and PNG pictures are" in ran.out
+
+
+def test_what_cannot_be_used_is_told_with_where_to_look(known):
+    assert "quarantine list" not in known.watch().out
+    (known.inbox / "1.jpg").write_bytes(b"no picture")
+    age(known.inbox / "1.jpg")
+    last = known.watch().out.splitlines()[-1]
+    assert last.endswith("1 quarantined; see `edge-admin quarantine list`")
+
+
+def test_a_camera_folder_that_cannot_be_read_is_told_until_it_can(known, monkeypatch):
+    save(known.inbox / "cam1" / "1.jpg", draw("A", shot=7))
+    save(known.inbox / "cam2" / "1.jpg", draw("B", shot=7))
+    really_scan = os.scandir
+
+    def refuse(path):  # as for an ordinary user; root may read everything
+        if str(path) == str(known.inbox / "cam1"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really_scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for _ in range(2):
+        told = known.watch().out
+        assert f"the folder {known.inbox / 'cam1'} is left out: Permission denied" in told
+    assert [row["deployment_id"] for row in known.rows("event")] == ["cam2"]
+    assert known.by_name()["cam1"]["reason"] == "unreadable"
+    monkeypatch.undo()
+    assert "is left out" not in known.watch().out
+    assert {row["state"] for row in known.rows("media")} == {"done"}
+    assert len(known.rows("event")) == 2
+
+
+def test_without_a_terminal_a_long_backlog_is_told_in_lines(known, monkeypatch):
+    from edge import watch
+
+    monkeypatch.setattr(watch, "_TELL_EVERY", 20)
+    for shot in range(70):
+        save(known.inbox / f"{shot:02}.jpg", draw("A", shot=shot))
+    lines = [one for one in known.watch().out.splitlines() if one.endswith(" of 70 pictures")]
+    assert 2 <= len(lines) <= 3
+
+
+def test_what_is_recorded_is_told_also_when_the_next_batch_meets_a_full_disk(known, monkeypatch):
+    from edge import batch
+    from edge.errors import StateError
+
+    write_crops = batch.write_crops
+    calls = []
+
+    def full(state, jpegs):
+        calls.append(1)
+        if len(calls) > 1:
+            raise StateError("cannot write: No space left on device")
+        write_crops(state, jpegs)
+
+    monkeypatch.setattr(batch, "write_crops", full)
+    for shot in range(6):  # the first batch holds four
+        save(known.inbox / f"{shot}.jpg", draw("A", shot=shot), f"2026-05-01 06:30:0{shot}")
+    ran = known.watch()
+    assert ran.code == 1
+    assert "4 frames  MATCH  A" in ran.out
+    assert "No space left" in ran.err
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_ctrl_c_finishes_the_batch_and_tells_what_was_done(known, monkeypatch, once):
+    from edge import watch
+
+    run_batch = watch.run_batch
+
+    def interrupted(pipeline, files):
+        os.kill(os.getpid(), signal.SIGINT)
+        return run_batch(pipeline, files)
+
+    monkeypatch.setattr(watch, "run_batch", interrupted)
+    for shot in range(6):
+        save(known.inbox / f"{shot}.jpg", draw("A", shot=shot), f"2026-05-01 06:30:0{shot}")
+    before = signal.getsignal(signal.SIGINT)
+    words = ("watch", str(known.inbox), "--state", str(known.state), "--model", str(known.model))
+    ran = known.run(*words, *(["--once"] if once else []))
+    assert ran.code == 130
+    assert "4 frames  MATCH  A" in ran.out
+    assert "done: 4 new frames, 1 event, 1 match" in ran.out
+    assert "nothing is lost" in ran.err
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_batch(known, monkeypatch):
+    from edge import watch
+
+    def stuck(pipeline, files):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the batch went on")
+
+    monkeypatch.setattr(watch, "run_batch", stuck)
+    save(known.inbox / "1.jpg", draw("A", shot=1))
+    ran = known.watch()
+    assert ran.code == 130
+    assert "nothing is lost" in ran.err
