@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edge.errors import InputError
-from trainer.cli import Version, console, plain_errors
+from trainer.terminal import Version, console, plain_errors
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

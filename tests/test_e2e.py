@@ -14,11 +14,11 @@ import pytest
 
 from edge import cli as edge_cli
 from export import cli as export_cli
-from trainer import cli as trainer_cli
+from trainer import cli_eval, cli_train
 
 COMMANDS: dict[str, Callable[[], None]] = {
-    "fancl-train": trainer_cli.train,
-    "fancl-eval": trainer_cli.evaluate,
+    "fancl-train": cli_train.train,
+    "fancl-eval": cli_eval.evaluate,
     "fancl-export": export_cli.main,
     "edge-watch": edge_cli.watch,
     "edge-gallery": edge_cli.gallery,

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainer import cli
+from trainer import cli_eval, cli_train
 
 
 def run(command, *words: object) -> None:
@@ -46,7 +46,7 @@ SMALL = ("--backbone", "small-cnn")
 def test_no_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "notes.txt").write_text("none here")
-    said = refused(capsys, cli.train, tmp_path / "data", "--out", tmp_path / "run", *SMALL)
+    said = refused(capsys, cli_train.train, tmp_path / "data", "--out", tmp_path / "run", *SMALL)
     assert "no pictures" in said
     assert "give a folder" in said
 
@@ -59,12 +59,12 @@ def test_the_folder_is_looked_at_before_weights_are_fetched(
 
     monkeypatch.setattr("trainer.run.load_backbone", fetch)
     (tmp_path / "data").mkdir()
-    said = refused(capsys, cli.train, tmp_path / "data", "--out", tmp_path / "run")
+    said = refused(capsys, cli_train.train, tmp_path / "data", "--out", tmp_path / "run")
     assert "no pictures" in said
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = refused(capsys, cli.train, tmp_path / "gone", "--out", tmp_path / "run", *SMALL)
+    said = refused(capsys, cli_train.train, tmp_path / "gone", "--out", tmp_path / "run", *SMALL)
     assert "does not exist" in said
 
 
@@ -87,14 +87,14 @@ def test_what_the_system_refuses_is_named_with_what_helps(
         raise OSError(number, os.strerror(number), "/data/photos")
 
     monkeypatch.setattr("trainer.run.read_collection", refuse)
-    said = refused(capsys, cli.train, tmp_path, "--out", tmp_path / "run", *SMALL)
+    said = refused(capsys, cli_train.train, tmp_path, "--out", tmp_path / "run", *SMALL)
     assert f"/data/photos: {os.strerror(number)}; {advice}" in said
     assert "cannot write" not in said
 
 
 def test_fewer_pictures_than_a_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = pictures(tmp_path / "data", 5)
-    said = refused(capsys, cli.train, data, "--out", tmp_path / "run", *SMALL)
+    said = refused(capsys, cli_train.train, data, "--out", tmp_path / "run", *SMALL)
     assert "5 crops are fewer than a batch of 64" in said
     assert "--clusters-per-batch" in said
     assert not (tmp_path / "run").exists()
@@ -104,7 +104,7 @@ def test_only_broken_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     data = pictures(tmp_path / "data", 2)
     for path in data.iterdir():
         path.write_bytes(path.read_bytes()[:200])
-    said = refused(capsys, cli.train, data, "--out", tmp_path / "run", *SMALL)
+    said = refused(capsys, cli_train.train, data, "--out", tmp_path / "run", *SMALL)
     assert "2 cannot be decoded" in said
 
 
@@ -113,7 +113,7 @@ def test_weights_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[s
     weights = tmp_path / "other.safetensors"
     save_file({"conv1.weight": torch.zeros(3, 3)}, str(weights))
     words = (data, "--out", tmp_path / "run", *SMALL, "--weights", weights)
-    said = refused(capsys, cli.train, *words)
+    said = refused(capsys, cli_train.train, *words)
     assert "do not fit" in said
     assert "check --backbone and --weights" in said
 
@@ -125,7 +125,7 @@ def test_weights_made_for_another_backbone(
     save_file({"x": torch.zeros(1)}, str(weights), metadata={"timm": "mobilenetv2_100"})
     data = pictures(tmp_path / "data", 2)
     said = refused(
-        capsys, cli.train, data, "--out", tmp_path / "run",
+        capsys, cli_train.train, data, "--out", tmp_path / "run",
         "--backbone", "mobilenetv2_035", "--weights", weights,
     )  # fmt: skip
     assert "--backbone mobilenetv2_100" in said
@@ -137,7 +137,7 @@ def test_weights_out_of_reach(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     data = pictures(tmp_path / "data", 2)
-    said = refused(capsys, cli.train, data, "--out", tmp_path / "run")
+    said = refused(capsys, cli_train.train, data, "--out", tmp_path / "run")
     assert "cannot get the ImageNet weights of resnet50" in said
     assert "--weights FILE" in said
 
@@ -145,26 +145,26 @@ def test_weights_out_of_reach(
 def test_an_unknown_backbone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = pictures(tmp_path / "data", 2)
     words = (data, "--out", tmp_path / "run", "--backbone", "mobilenet_v9")
-    assert "no backbone is named" in refused(capsys, cli.train, *words)
+    assert "no backbone is named" in refused(capsys, cli_train.train, *words)
 
 
 def test_bursts_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = pictures(tmp_path / "data", 70)
     words = (data, "--out", tmp_path / "run", *SMALL, "--bursts", "on")
-    assert "too few pictures belong to a burst" in refused(capsys, cli.train, *words)
+    assert "too few pictures belong to a burst" in refused(capsys, cli_train.train, *words)
 
 
 def test_a_size_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (tmp_path, "--out", tmp_path / "run", *SMALL, "--size", "big")
-    assert "height x width" in refused(capsys, cli.train, *words)
+    assert "height x width" in refused(capsys, cli_train.train, *words)
 
 
 def test_evaluation_without_labels(
     tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = pictures(tmp_path / "data", 2)
-    assert "no labels" in refused(capsys, cli.evaluate, trained, data)
+    assert "no labels" in refused(capsys, cli_eval.evaluate, trained, data)
 
 
 def test_evaluation_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "there is no checkpoint" in refused(capsys, cli.evaluate, tmp_path, tmp_path)
+    assert "there is no checkpoint" in refused(capsys, cli_eval.evaluate, tmp_path, tmp_path)

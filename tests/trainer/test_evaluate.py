@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from trainer import cli
+from trainer import cli_eval
 
 
 def evaluate(*words: object) -> None:
     sys.argv = ["fancl-eval", *(str(word) for word in words)]
     with pytest.raises(SystemExit) as stop:
-        cli.evaluate()
+        cli_eval.evaluate()
     assert stop.value.code == 0
 
 

@@ -1,24 +1,22 @@
-"""The commands `fancl-train` and `fancl-eval`."""
+"""The command `fancl-train`."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import errno
-import importlib.metadata
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge.errors import FanclError, InputError
+from edge.errors import InputError
+from trainer.terminal import Terminal, Version, console, device_named, plain_errors
 
-console = Console(stderr=True, highlight=False)
+_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def train() -> None:
+    _app()
 
 
 class Method(str, enum.Enum):
@@ -43,92 +41,7 @@ class FanaLayer(str, enum.Enum):
     bn = "bn"
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"fancl {importlib.metadata.version('fancl')}")
-        raise typer.Exit()
-
-
-Version = Annotated[
-    bool,
-    typer.Option(
-        "--version", callback=_show_version, is_eager=True, help="Print the version and leave."
-    ),
-]
-_ADVICE = {
-    errno.ENOSPC: "free some space",
-    errno.EACCES: "let this user read and write there, or name another place",
-    errno.EROFS: "it is mounted read-only; name another place",
-}
-_train_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-_eval_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-def train() -> None:
-    _train_app()
-
-
-def evaluate() -> None:
-    _eval_app()
-
-
-@contextmanager
-def plain_errors(after_stop: str) -> Iterator[None]:
-    """Our own errors become one sentence and exit code 1, Ctrl-C one sentence and 130."""
-    try:
-        yield
-    except FanclError as error:
-        console.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    except OSError as error:  # a full disk, a file or folder of another user
-        place = f"{error.filename}: " if error.filename else ""
-        advice = _ADVICE.get(error.errno or 0, "check the disk, or name another place")
-        console.print(
-            f"error: {place}{error.strerror or error}; {advice}; {after_stop}",
-            style="bold red", markup=False, soft_wrap=True,
-        )  # fmt: skip
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        console.print(f"stopped; {after_stop}", markup=False, soft_wrap=True)
-        raise typer.Exit(130) from None
-
-
-class Terminal:
-    """Shows a run: one progress bar at a time, sentences above it."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            transient=True,
-        )
-        self._what = ""
-
-    def __enter__(self) -> Terminal:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def say(self, sentence: str) -> None:
-        self._progress.console.print(sentence, markup=False, soft_wrap=True)
-
-    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        if what != self._what:
-            for task in self._progress.task_ids:
-                self._progress.remove_task(task)
-            self._progress.add_task(what, total=total, note=note)
-            self._what = what
-        self._progress.update(self._progress.task_ids[0], completed=done, total=total, note=note)
-
-
-@_train_app.command(
+@_app.command(
     epilog="Example: fancl-train photos/ --out runs/first   Then: fancl-eval runs/first DATA, "
     "fancl-export runs/first --onnx"
 )
@@ -261,7 +174,7 @@ def _train(
             height=height,
             width=width,
             bursts=bursts.value,
-            device=_device(device),
+            device=device_named(device),
             precision=precision.value,
             configure=configure,
         )
@@ -269,75 +182,8 @@ def _train(
     console.print(f"done: {out}; next: fancl-export {out} --onnx", markup=False, soft_wrap=True)
 
 
-@_eval_app.command(
-    epilog="Example: fancl-eval runs/first herd/metadata.csv --per-query queries.csv"
-)
-def _evaluate(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A run, a checkpoint, a model.onnx, or timm:NAME (frozen encoder).",
-        ),
-    ],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            readable=False,
-            help="A metadata.csv with identity and split columns (rows query and gallery), or "
-            "labelled pictures without splits: then each picture is matched with all others.",
-        ),
-    ],
-    weights: Annotated[
-        str | None, typer.Option(metavar="FILE|imagenet|none", help="For timm:NAME.")
-    ] = None,
-    boxes: Annotated[
-        Path | None, typer.Option(help="MegaDetector JSON with the animal boxes.")
-    ] = None,
-    controls: Annotated[
-        bool,
-        typer.Option(help="Also evaluate the run's start (frozen) and random weights."),
-    ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    per_query: Annotated[
-        Path | None, typer.Option(help="Write a CSV with best and runner-up of each query.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda ...; by default a GPU if any.")] = "auto",
-    version: Version = False,
-) -> None:
-    """How well an encoder finds the same animal again: mAP and rank-1/5/10, beside controls."""
-    from trainer.evaluate import evaluate_source, write_per_query
-
-    with plain_errors("nothing was written"):
-        with Terminal() as terminal:
-            outcome = evaluate_source(
-                source, data, weights, boxes, controls, _device(device), terminal
-            )
-        if per_query is not None:
-            write_per_query(per_query, outcome)
-    if as_json:
-        print(json.dumps(outcome.to_json()))
-    else:
-        print(outcome.to_text())
-
-
 def _parse_size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdigit() and int(part) >= 16 for part in parts):
         raise InputError(f"--size {text}: write height x width in pixels, for example 128x256")
     return int(parts[0]), int(parts[1])
-
-
-def _device(name: str):
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"--device {name} is not a device; use cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"--device {name}: no CUDA device is usable here; use --device cpu")
-    return device
