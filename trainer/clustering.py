@@ -1,25 +1,23 @@
-"""Pseudo-labels: k-reciprocal Jaccard distance and DBSCAN over embeddings.
+"""Pseudo-labels: DBSCAN over the k-reciprocal Jaccard distance between embeddings.
 
 FANCL names DBSCAN alone; the distance is its base method's (Cluster Contrast), as are k1, k2,
-eps and min_samples. Everything is kept sparse: memory grows with the pictures, not their square.
+eps and min_samples. The distance itself is in `trainer.jaccard`.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.cluster import DBSCAN
-from sklearn.neighbors import sort_graph_by_row_values
+from scipy.sparse.csgraph import connected_components
 
-MAX_DISTANCE = 0.95  # Jaccard distances above it are not stored; eps must stay below
+from trainer.jaccard import MAX_DISTANCE, jaccard_distances
+
 GIANT_SHARE = 0.5  # one cluster with more than half of all pictures teaches nothing
 _EPS_STEP = 0.05
 _MAX_EPS_STEPS = 6
-_CHUNK = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +97,44 @@ def _dbscan(
     min_samples: int,
     burst_N: NDArray[np.int64] | None,
 ) -> PseudoLabels:
-    found = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(distances)
-    label_U = found.labels_.astype(np.int64)
+    label_U = dbscan(distances, eps, min_samples)
     if burst_N is not None:
         label_U = _keep_lone_bursts(label_U, np.bincount(burst_N))[burst_N]
     return PseudoLabels(label_N=label_U, eps=eps, trouble=None)
+
+
+def dbscan(distances: sparse.csr_matrix, eps: float, min_samples: int) -> NDArray[np.int64]:
+    """Labels [N] of DBSCAN (Ester et al. 1996), -1 = outlier, equal to scikit-learn's.
+
+    `distances` must be symmetric; what it does not store is farther than `eps`. A row with
+    `min_samples` rows within `eps`, itself included, is a core. Cores that reach each other are a
+    cluster, numbered by its first core; any other row joins the first cluster with a core near it.
+    """
+    num_rows = distances.shape[0]
+    row = np.repeat(np.arange(num_rows), np.diff(distances.indptr))
+    near = (distances.data <= eps) & (row != distances.indices)
+    row, col = row[near], distances.indices[near]
+    core_N = np.bincount(row, minlength=num_rows) + 1 >= min_samples
+    label_N = _number_cores(core_N, row, col)
+    borders = ~core_N[row] & core_N[col]
+    first_N = np.full(num_rows, num_rows)
+    np.minimum.at(first_N, row[borders], label_N[col[borders]])
+    return np.where(first_N < num_rows, first_N, label_N)
+
+
+def _number_cores(
+    core_N: NDArray[np.bool_], row: NDArray[np.int64], col: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Clusters of the cores, numbered by first core, from pairs of near rows; -1 for the rest."""
+    both = core_N[row] & core_N[col]
+    links = sparse.csr_matrix(
+        (np.ones(int(both.sum()), np.int8), (row[both], col[both])), (len(core_N), len(core_N))
+    )
+    _, component_N = connected_components(links, directed=False)
+    _, first, number = np.unique(component_N[core_N], return_index=True, return_inverse=True)
+    label_N = np.full(len(core_N), -1)
+    label_N[core_N] = np.argsort(np.argsort(first))[number]
+    return label_N
 
 
 def _keep_lone_bursts(label_B: NDArray[np.int64], size_B: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -112,92 +143,3 @@ def _keep_lone_bursts(label_B: NDArray[np.int64], size_B: NDArray[np.int64]) -> 
     alone = np.flatnonzero((label_B < 0) & (size_B > 1))
     kept[alone] = int(label_B.max(initial=-1)) + 1 + np.arange(len(alone))
     return kept
-
-
-def jaccard_distances(emb_ND: NDArray[np.float32], k1: int, k2: int) -> sparse.csr_matrix:
-    """Distances up to MAX_DISTANCE as a sparse [N, N] matrix; what is absent is farther.
-
-    k1 must be below N. Re-ranking of Zhong et al. 2017 in the form that SpCL and Cluster Contrast
-    use, with their list lengths (k1 entries in full, k1/2 + 1 in the half list, self included).
-    """
-    num_rows = len(emb_ND)
-    k1 = min(k1, num_rows - 1)
-    neighbours_NK = nearest(emb_ND, max(k1, k2))
-    reciprocal = _reciprocal(neighbours_NK[:, :k1], num_rows)
-    half = _reciprocal(neighbours_NK[:, : min(round(k1 / 2) + 1, k1)], num_rows)
-    weights = _weights(emb_ND, _expand(reciprocal, half))
-    if k2 > 1:
-        weights = (_indicator(neighbours_NK[:, :k2], num_rows) @ weights).multiply(1.0 / k2).tocsr()
-    return _jaccard(weights)
-
-
-def nearest(emb_ND: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Indices [N, k] of the nearest rows, self first, by cosine (= L2 on unit vectors)."""
-    parts = []
-    for start in range(0, len(emb_ND), _CHUNK):
-        similarity = emb_ND[start : start + _CHUNK] @ emb_ND.T
-        rows = np.arange(len(similarity))
-        similarity[rows, start + rows] = np.inf
-        parts.append(np.argsort(-similarity, axis=1, kind="stable")[:, :k])
-    return np.concatenate(parts)
-
-
-def _indicator(neighbours_NK: NDArray[np.int64], num_rows: int) -> sparse.csr_matrix:
-    rows = np.repeat(np.arange(num_rows), neighbours_NK.shape[1])
-    ones = np.ones(neighbours_NK.size, np.float32)
-    return sparse.csr_matrix((ones, (rows, neighbours_NK.ravel())), (num_rows, num_rows))
-
-
-def _reciprocal(neighbours_NK: NDArray[np.int64], num_rows: int) -> sparse.csr_matrix:
-    """R(i, k): j is among i's neighbours and i among j's."""
-    forward = _indicator(neighbours_NK, num_rows)
-    return forward.multiply(forward.T).tocsr()
-
-
-def _expand(reciprocal: sparse.csr_matrix, half: sparse.csr_matrix) -> sparse.csr_matrix:
-    """R with the half lists of those members that share over two thirds of theirs with it."""
-    shared = reciprocal.multiply(reciprocal @ half.T).tocoo()
-    half_sizes = np.asarray(half.sum(axis=1)).ravel()
-    joins = shared.data > half_sizes[shared.col] * (2.0 / 3.0)
-    joining = sparse.csr_matrix(
-        (np.ones(int(joins.sum()), np.float32), (shared.row[joins], shared.col[joins])),
-        shared.shape,
-    )
-    return (reciprocal + joining @ half).tocsr()
-
-
-def _weights(emb_ND: NDArray[np.float32], members: sparse.csr_matrix) -> sparse.csr_matrix:
-    """V: exp(-d) over the members of each row, rows summing to 1; d = 2 - 2 cos."""
-    pairs = members.tocoo()
-    data = np.empty(len(pairs.row), np.float32)
-    for start in range(0, len(data), _CHUNK * 64):
-        part = slice(start, start + _CHUNK * 64)
-        cosine = np.einsum("nd,nd->n", emb_ND[pairs.row[part]], emb_ND[pairs.col[part]])
-        data[part] = np.exp(2.0 * cosine - 2.0)
-    weights = sparse.csr_matrix((data, (pairs.row, pairs.col)), members.shape)
-    sums = np.asarray(weights.sum(axis=1)).ravel()
-    return sparse.diags(1.0 / sums).astype(np.float32) @ weights
-
-
-def _jaccard(weights: sparse.csr_matrix) -> sparse.csr_matrix:
-    """1 - S / (2 - S), S_ij = sum over l of min(V_il, V_jl)."""
-    columns = weights.tocsc()
-    num_rows = weights.shape[0]
-    overlap = np.zeros(num_rows, np.float32)
-    parts: list[tuple[NDArray[np.int32], NDArray[np.float32]]] = []
-    for row in range(num_rows):
-        overlap[:] = 0.0
-        for place in range(weights.indptr[row], weights.indptr[row + 1]):
-            own = slice(*columns.indptr[weights.indices[place] : weights.indices[place] + 2])
-            overlap[columns.indices[own]] += np.minimum(weights.data[place], columns.data[own])
-        near = np.flatnonzero(overlap).astype(np.int32)
-        distance = np.maximum(1.0 - overlap[near] / (2.0 - overlap[near]), 0.0)
-        kept = distance <= MAX_DISTANCE
-        parts.append((near[kept], distance[kept]))
-    indptr = np.concatenate([[0], np.cumsum([len(near) for near, _ in parts])])
-    indices = np.concatenate([near for near, _ in parts])
-    data = np.concatenate([distance for _, distance in parts])
-    graph = sparse.csr_matrix((data, indices, indptr), weights.shape)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells that sorting copies, which is wanted
-        return sort_graph_by_row_values(graph, copy=True)

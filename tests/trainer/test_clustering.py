@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.clustering import (
-    MAX_DISTANCE,
-    ClusteringSettings,
-    cluster,
-    jaccard_distances,
-    nearest,
-)
+from trainer.clustering import ClusteringSettings, cluster
+from trainer.jaccard import MAX_DISTANCE, jaccard_distances
+from trainer.neighbours import nearest
 
 
 def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float32]:
