@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from trainer import fancl
+from trainer import recipes
 from trainer.run import RunRequest
+from trainer.settings import FanclConfig, Method, with_changes
 
 
 class Quiet:
@@ -24,22 +25,20 @@ class Quiet:
         """Not shown."""
 
 
-def tiny_config(num_crops: int, use_bursts: bool, random_start: bool) -> fancl.FanclConfig:
+def tiny_config(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
     """Two short epochs; enough to go through everything once."""
-    base = (
-        fancl.from_bursts("fancl", 1, num_crops, random_start)
-        if use_bursts
-        else fancl.paper("fancl", 1, num_crops)
-    )
-    warm_up = base.warm_up and dataclasses.replace(base.warm_up, steps=4, bursts_per_batch=4)
-    return dataclasses.replace(
-        base,
-        epochs=2,
-        iterations=2,
-        clusters_per_batch=4,
-        warm_up=warm_up,
-        clustering=dataclasses.replace(base.clustering, k1=6, eps=0.3, min_samples=2),
-    )
+    base = recipes.choose("auto", "fancl", 1, num_crops, use_bursts, random_start)
+    changes = ["batch.clusters=4", "clustering.k1=6", "clustering.eps=0.3"]
+    changes += ["clustering.min_samples=2", "warm_up.bursts=4"]
+    changes += ["warm_up.steps=4"] if base.warm_up.steps else []
+    schedule = dataclasses.replace(base.schedule, epochs=2, iterations=2)
+    return with_changes(dataclasses.replace(base, schedule=schedule), changes)
+
+
+def with_method(config: FanclConfig, method: Method) -> FanclConfig:
+    """The same settings with another method's losses."""
+    loss = recipes.choose("auto", method, 1, 100, False, False).loss
+    return dataclasses.replace(config, method=method, loss=loss)
 
 
 def request_for(world: Path, out: Path) -> RunRequest:
@@ -52,6 +51,7 @@ def request_for(world: Path, out: Path) -> RunRequest:
         height=32,
         width=48,
         bursts="auto",
+        score=False,
         device=torch.device("cpu"),
         precision="fp32",
         configure=tiny_config,

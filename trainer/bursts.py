@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,21 +21,26 @@ from torch import Tensor, nn
 from trainer.augment import strong
 from trainer.data import CropFact
 from trainer.encoder import Encoder, Precision, autocast, to_pixels
+from trainer.pixels import Pixels
+from trainer.settings import WarmUpSettings
 
+BurstUse = Literal["auto", "column", "off"]
 GAP_SECONDS = 10.0  # of capture time at one camera; longer is another burst
 _GREY_SPREAD = 4.0  # mean difference between colour channels, of 255; infrared frames have none
 _MIN_SHARE = 0.3  # of crops that have a burst fellow, for bursts to be worth using
 
 
-def find_bursts(facts: tuple[CropFact, ...]) -> NDArray[np.int64]:
+def find_bursts(facts: tuple[CropFact, ...], use: BurstUse = "auto") -> NDArray[np.int64]:
     """A burst number for each crop; a crop without a known burst has one of its own.
 
-    A burst is one value of the `encounter` column, or else the pictures of one folder whose
-    capture times follow within ten seconds. Two boxes in one picture are two animals, so the
-    crops of such a burst stay alone.
+    A burst is one value of the `encounter` column, or else ("auto") the pictures of one folder
+    whose capture times follow within ten seconds. Two boxes in one picture are two animals, so
+    the crops of such a burst stay alone. With "off" every crop is alone.
     """
+    if use == "off":
+        return np.arange(len(facts))
     key_of: list[tuple[str, str, int]] = []
-    timed = _number_by_time(facts)
+    timed = _number_by_time(facts) if use == "auto" else {}
     for index, fact in enumerate(facts):
         if fact.picture.encounter is not None:
             key_of.append(("encounter", fact.picture.encounter, 0))
@@ -106,28 +111,18 @@ def burst_means(emb_ND: NDArray[np.float32], burst_N: NDArray[np.int64]) -> NDAr
     return sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WarmUp:
-    steps: int
-    bursts_per_batch: int
-    images_per_burst: int
-    learning_rate: float  # falls to 0 along a half cosine
-    temperature: float
-
-
 def warm_up(
     encoder: Encoder,
-    images_NHWC: NDArray[np.uint8],
+    pixels: Pixels,
     burst_N: NDArray[np.int64],
     scene_B: NDArray[np.int64],
-    settings: WarmUp,
+    settings: WarmUpSettings,
     seed: int,
-    device: torch.device,
     precision: Precision,
     on_step: Callable[[int, float], None],
 ) -> None:
     """Train the encoder to tell bursts of one scene apart; `on_step` hears (step, loss)."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(pixels.device).manual_seed(seed)
     chooser = np.random.default_rng(seed)
     members = [np.flatnonzero(burst_N == burst) for burst in range(int(burst_N.max()) + 1)]
     optimiser = torch.optim.Adam(encoder.parameters(), settings.learning_rate, weight_decay=5e-4)
@@ -135,11 +130,10 @@ def warm_up(
     encoder.train()
     for step in range(1, settings.steps + 1):
         rows, label_B = _draw(members, scene_B, settings, chooser)
-        pixels = strong(to_pixels(torch.from_numpy(images_NHWC[rows]).to(device)), generator)
-        prepared = encoder.normalise(pixels).contiguous(memory_format=torch.channels_last)
-        with autocast(device, precision):
-            emb_BD = encoder(prepared)
-        loss = contrast(emb_BD.float(), label_B.to(device), settings.temperature)
+        images = encoder.normalise(strong(to_pixels(pixels.rows(rows)), generator))
+        with autocast(pixels.device, precision):
+            emb_BD = encoder(images.contiguous(memory_format=torch.channels_last))
+        loss = contrast(emb_BD, label_B.to(pixels.device), settings.temperature)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -150,7 +144,7 @@ def warm_up(
 def _draw(
     members: list[NDArray[np.int64]],
     scene_B: NDArray[np.int64],
-    settings: WarmUp,
+    settings: WarmUpSettings,
     chooser: np.random.Generator,
 ) -> tuple[NDArray[np.int64], Tensor]:
     """K frames each of bursts of one scene; a short burst gives its frames more than once.
@@ -160,8 +154,8 @@ def _draw(
     scene = scene_B[chooser.integers(len(scene_B))]
     order = chooser.permutation(len(members))
     near_first = order[np.argsort(scene_B[order] != scene, kind="stable")]
-    bursts = near_first[: settings.bursts_per_batch]
-    each = settings.images_per_burst
+    bursts = near_first[: settings.bursts]
+    each = settings.images
     rows = [_some(members[burst], each, chooser) for burst in bursts]
     return np.concatenate(rows), torch.arange(len(bursts)).repeat_interleave(each)
 

@@ -2,6 +2,7 @@
 
 RUN/config.json          the resolved settings and what is known of the data
 RUN/metrics.csv          a row an epoch
+RUN/steps.csv            the loss of every step
 RUN/clusters.csv         pseudo-labels of the last epoch
 RUN/encoder.safetensors  the encoder to evaluate and export, with all that rebuilds it
 RUN/start.safetensors    the same before training: the frozen control
@@ -31,7 +32,7 @@ from edge.preprocess import InputSpec
 from trainer.backbone import BackboneSpec
 from trainer.encoder import Encoder, new_encoder
 
-CONFIG, METRICS = CONFIG_NAME, "metrics.csv"
+CONFIG, METRICS, STEPS = CONFIG_NAME, "metrics.csv", "steps.csv"
 ENCODER, START, STATE = "encoder.safetensors", "start.safetensors", "state.safetensors"
 _FACTS = "fancl"
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge.errors import InputError
 from trainer.terminal import Terminal, Version, console, device_named, plain_errors
+
+if TYPE_CHECKING:  # so that --help and --version need no torch
+    from trainer.settings import FanclConfig, ScheduleSettings
+    from trainer.supervised import SupervisedConfig
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -22,11 +26,17 @@ def train() -> None:
 class Method(str, enum.Enum):
     fancl = "fancl"
     cluster_contrast = "cluster-contrast"
+    supervised = "supervised"
+
+
+class Recipe(str, enum.Enum):
+    auto = "auto"
+    paper = "paper"
 
 
 class Bursts(str, enum.Enum):
     auto = "auto"
-    on = "on"
+    column = "column"
     off = "off"
 
 
@@ -36,9 +46,13 @@ class Precision(str, enum.Enum):
     bf16 = "bf16"
 
 
-class FanaLayer(str, enum.Enum):
-    conv = "conv"
-    bn = "bn"
+def _show_settings(wanted: bool) -> None:
+    if wanted:
+        from trainer.settings import documented
+
+        for one in documented():
+            print(f"{one.key:28} {one.choices:22} {one.about}  [{one.source}]")
+        raise typer.Exit()
 
 
 @_app.command(
@@ -60,8 +74,20 @@ def _train(
         typer.Option(help="Folder for this run. An unfinished run in it goes on where it stopped."),
     ],
     method: Annotated[
-        Method, typer.Option(help="fancl, or its base method cluster-contrast.")
+        Method,
+        typer.Option(
+            help="fancl, or its base method cluster-contrast; both without labels. supervised "
+            "learns from the identity column or folder names."
+        ),
     ] = Method.fancl,
+    recipe: Annotated[
+        Recipe,
+        typer.Option(
+            help="Where settings start. paper: the published ones (60 epochs; for "
+            "cluster-contrast its own program's), bursts off. auto: what paid off on small "
+            "collections, by whether bursts are known and weights pretrained."
+        ),
+    ] = Recipe.auto,
     backbone: Annotated[
         str,
         typer.Option(
@@ -84,38 +110,48 @@ def _train(
         str | None, typer.Option(metavar="HxW", help="Input size in pixels; 128x256 by default.")
     ] = None,
     bursts: Annotated[
-        Bursts,
+        Bursts | None,
         typer.Option(
-            help="Use that frames of one burst (EXIF times or the encounter column) show the same "
-            "animal: warm up on bursts, cluster their means. auto: where bursts exist and the "
-            "start is random. off: the paper's method."
+            help="Frames of one burst show the same animal. auto: bursts are the values of the "
+            "encounter column, else pictures of one folder within ten seconds by EXIF; column: "
+            "the column alone, an error without; off: pictures stand alone. With --recipe paper "
+            "off, else auto."
         ),
-    ] = Bursts.auto,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; 60, with bursts 6.")] = None,
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="By default the recipe's.")] = None,
     iterations: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Steps an epoch; by default four passes over the crops, with bursts two."
-        ),
+        int | None, typer.Option(min=1, help="Steps an epoch; by default the recipe's.")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=1e-8, help="Of Adam; 3.5e-4, with bursts 5e-4.")
+        float | None, typer.Option(min=1e-8, help="Of Adam; by default the recipe's.")
     ] = None,
-    clusters_per_batch: Annotated[int, typer.Option(min=2, help="P of a batch of P x K.")] = 16,
-    images_per_cluster: Annotated[int, typer.Option(min=1, help="K of a batch of P x K.")] = 4,
-    eps: Annotated[
-        float | None, typer.Option(min=0.01, max=0.94, help="DBSCAN radius; 0.6, with bursts 0.5.")
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other setting of the label-free methods, for example "
+            "--set clustering.eps=0.5; may be given more than once.",
+        ),
     ] = None,
-    k1: Annotated[
-        int | None,
-        typer.Option(min=2, help="Neighbours in the Jaccard distance; 30, with bursts 8."),
-    ] = None,
-    fana_area: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of pixels that FANA blackens.")
-    ] = 0.10,
-    fana_layer: Annotated[
-        FanaLayer, typer.Option(help="Stem layer whose activation steers the noise.")
-    ] = FanaLayer.conv,
+    settings: Annotated[
+        bool,
+        typer.Option(
+            "--settings",
+            callback=_show_settings,
+            is_eager=True,
+            help="List what --set knows, each with its meaning and its source, and leave.",
+        ),
+    ] = False,
+    score: Annotated[
+        bool,
+        typer.Option(
+            "--score",
+            help="Also write mAP, rank-1 and the pseudo-labels' ARI of every epoch to "
+            "metrics.csv, from the labels of DATA and its query and gallery rows. They are "
+            "looked at, never used.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same machine: same run.")] = 1,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
@@ -125,46 +161,44 @@ def _train(
     ] = Precision.auto,
     version: Version = False,
 ) -> None:
-    """Train a re-identification encoder from photos without labels.
+    """Train a re-identification encoder, from photos without labels or (supervised) with them.
 
     Leaves a run directory: config.json, metrics.csv (a row an epoch), clusters.csv (who may be
-    whom), encoder.safetensors (for fancl-eval and fancl-export).
+    whom), encoder.safetensors (for fancl-eval and fancl-export), report.html (look at it first).
     """
-    from trainer import fancl  # here, so that --help and --version need no torch
-    from trainer.clustering import ClusteringSettings
+    from trainer import recipes, supervised
     from trainer.run import RunRequest
     from trainer.run import train as run_training
+    from trainer.settings import with_changes
 
-    def configure(num_crops: int, use_bursts: bool, random_start: bool) -> fancl.FanclConfig:
-        name: fancl.Method = "fancl" if method is Method.fancl else "cluster-contrast"
-        base = (
-            fancl.from_bursts(name, seed, num_crops, random_start)
-            if use_bursts
-            else fancl.paper(name, seed, num_crops)
-        )
-        old = base.clustering
+    def scheduled(schedule: ScheduleSettings) -> ScheduleSettings:
         return dataclasses.replace(
-            base,
-            epochs=epochs or base.epochs,
-            iterations=iterations or base.iterations,
-            learning_rate=learning_rate or base.learning_rate,
-            clusters_per_batch=clusters_per_batch,
-            images_per_cluster=images_per_cluster,
-            fana_area=fana_area,
-            fana_layer=fana_layer.value,
-            clustering=ClusteringSettings(
-                k1=k1 or old.k1,
-                k2=old.k2,
-                eps=eps or old.eps,
-                min_samples=old.min_samples,
-            ),
+            schedule,
+            epochs=epochs or schedule.epochs,
+            iterations=iterations or schedule.iterations,
+            learning_rate=learning_rate or schedule.learning_rate,
         )
+
+    def configure(
+        num_crops: int, use_bursts: bool, random_start: bool
+    ) -> FanclConfig | SupervisedConfig:
+        if method is Method.supervised:
+            labelled = supervised.default_config(seed, num_crops)
+            return dataclasses.replace(labelled, schedule=scheduled(labelled.schedule))
+        config = recipes.choose(
+            recipe.value, method.value, seed, num_crops, use_bursts, random_start
+        )
+        config = dataclasses.replace(config, schedule=scheduled(config.schedule))
+        return with_changes(config, changes or [])
 
     with (
         plain_errors("the same command goes on from the last finished epoch"),
         Terminal() as terminal,
     ):
+        if method is Method.supervised and (changes or recipe is Recipe.paper):
+            raise InputError("--set and --recipe are for the label-free methods, not supervised")
         height, width = _parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
+        in_paper = recipe is Recipe.paper or method is Method.supervised
         request = RunRequest(
             data=data,
             out=out,
@@ -173,7 +207,8 @@ def _train(
             weights=weights,
             height=height,
             width=width,
-            bursts=bursts.value,
+            bursts=bursts.value if bursts else ("off" if in_paper else "auto"),
+            score=score,
             device=device_named(device),
             precision=precision.value,
             configure=configure,

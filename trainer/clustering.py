@@ -6,6 +6,7 @@ eps and min_samples. The distance itself is in `trainer.jaccard`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,26 +14,23 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from trainer.eps import MAX_SHARE, Choice, choose_eps, largest_share, silhouette
 from trainer.jaccard import MAX_DISTANCE, jaccard_distances
+from trainer.links import separate
+from trainer.settings import ClusteringSettings
 
-GIANT_SHARE = 0.5  # one cluster with more than half of all pictures teaches nothing
+GIANT_SHARE = 0.5  # at an eps that the user fixed; one cluster with more teaches nothing
 _EPS_STEP = 0.05
 _MAX_EPS_STEPS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusteringSettings:
-    k1: int  # neighbours for reciprocity
-    k2: int  # neighbours for query expansion
-    eps: float
-    min_samples: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class PseudoLabels:
-    label_N: NDArray[np.int64]  # 0 .. num_clusters - 1, -1 = outlier
-    eps: float  # the one used; differs from the setting after a collapse
-    trouble: str | None  # a sentence for the user, where the setting's eps did not serve
+    label_N: NDArray[np.int64]  # of crops: 0 .. num_clusters - 1, -1 = outlier
+    eps: float  # the one used; differs from a fixed setting after a collapse
+    agreement: float | None  # with the labels one step of eps below; None for a fixed eps
+    silhouette: float | None  # mean over what DBSCAN clustered; None below two clusters
+    trouble: str | None  # a sentence for the user, where no eps or another one served
 
     @property
     def num_clusters(self) -> int:
@@ -44,9 +42,8 @@ class PseudoLabels:
 
     @property
     def largest_share(self) -> float:
-        """Share of all rows that the largest cluster holds."""
-        kept = self.label_N[self.label_N >= 0]
-        return float(np.bincount(kept).max() / len(self.label_N)) if len(kept) else 0.0
+        """Share of all crops that the largest cluster holds."""
+        return largest_share(self.label_N, np.ones(len(self.label_N)))
 
     @property
     def usable(self) -> bool:
@@ -55,52 +52,75 @@ class PseudoLabels:
 
 def cluster(
     emb_UD: NDArray[np.float32],
+    unit_N: NDArray[np.int64],
+    apart_P2: NDArray[np.int64],
     settings: ClusteringSettings,
-    burst_N: NDArray[np.int64] | None = None,
 ) -> PseudoLabels:
-    """Pseudo-labels of pictures at the setting's eps, or at the nearest eps that does not collapse.
+    """Pseudo-labels of crops from clustering units: crops, or bursts of them.
 
-    Rows are pictures or, with `burst_N` (each picture's row), means of bursts; labels are judged
-    as pictures either way, as bursts differ in length. A giant cluster makes eps smaller by 0.05,
-    too few clusters make it larger, six times at most; what was done is told in `trouble`. Check
+    `unit_N` is each crop's row of `emb_UD`; `apart_P2` are pairs of rows that show two animals
+    (links.cannot_link). Labels are judged by crops, as bursts differ in length. A fixed eps that
+    collapses is changed step by step until it does not. What was done is told in `trouble`; check
     `usable` before training on the result.
     """
     distances = jaccard_distances(emb_UD, settings.k1, settings.k2)
-    first = _dbscan(distances, settings.eps, settings.min_samples, burst_N)
+    size_U = np.bincount(unit_N, minlength=len(emb_UD))
+
+    def labels_at(eps: float) -> NDArray[np.int64]:
+        return separate(dbscan(distances, eps, settings.min_samples), apart_P2, emb_UD)
+
+    def of_crops(choice: Choice) -> PseudoLabels:
+        label_U = choice.label_U
+        quality = silhouette(distances, label_U)
+        if settings.unit == "bursts":
+            label_U = _keep_lone_bursts(label_U, size_U)
+        return PseudoLabels(
+            label_N=label_U[unit_N],
+            eps=choice.eps,
+            agreement=choice.agreement,
+            silhouette=quality,
+            trouble=None,
+        )
+
+    if settings.eps is not None:
+        return _at_fixed_eps(
+            settings.eps,
+            lambda eps: of_crops(Choice(eps=eps, label_U=labels_at(eps), agreement=None)),
+        )
+    chosen = of_crops(choose_eps(labels_at, size_U))
+    if chosen.num_clusters >= 2 and chosen.largest_share <= MAX_SHARE:
+        return chosen
+    return replace(chosen, trouble=f"{_collapse(chosen)}, and no other eps was better")
+
+
+def _at_fixed_eps(wanted: float, labels_of: Callable[[float], PseudoLabels]) -> PseudoLabels:
+    """At the wanted eps, or the nearest that does not collapse.
+
+    A giant cluster makes eps smaller by 0.05, too few clusters make it larger, six times at most.
+    """
+    first = labels_of(wanted)
     if first.usable:
         return first
     step = -_EPS_STEP if first.largest_share > GIANT_SHARE else _EPS_STEP
     for count in range(1, _MAX_EPS_STEPS + 1):
-        eps = round(settings.eps + count * step, 4)
+        eps = round(wanted + count * step, 4)
         if not 0.0 < eps < MAX_DISTANCE:
             break
-        again = _dbscan(distances, eps, settings.min_samples, burst_N)
+        again = labels_of(eps)
         if again.usable:
             return replace(again, trouble=f"{_collapse(first)}; used eps {eps:.2f} instead")
     return replace(first, trouble=f"{_collapse(first)}, nor do the nearest eps help")
 
 
 def _collapse(labels: PseudoLabels) -> str:
-    """What is wrong with labels that are not usable, and what may help."""
-    if labels.largest_share > GIANT_SHARE:
+    """What is wrong with labels, and what may help."""
+    if labels.num_clusters >= 2:
         return (
             f"one cluster holds {labels.largest_share:.0%} of all at eps {labels.eps:.2f} "
-            "(lower --eps or --k1)"
+            "(a smaller clustering.eps or clustering.k1 helps)"
         )
     count = "no clusters" if labels.num_clusters == 0 else "a single cluster"
-    return f"{count} at eps {labels.eps:.2f} (raise --eps or --k1)"
-
-
-def _dbscan(
-    distances: sparse.csr_matrix,
-    eps: float,
-    min_samples: int,
-    burst_N: NDArray[np.int64] | None,
-) -> PseudoLabels:
-    label_U = dbscan(distances, eps, min_samples)
-    if burst_N is not None:
-        label_U = _keep_lone_bursts(label_U, np.bincount(burst_N))[burst_N]
-    return PseudoLabels(label_N=label_U, eps=eps, trouble=None)
+    return f"{count} at eps {labels.eps:.2f} (a larger clustering.eps or clustering.k1 helps)"
 
 
 def dbscan(distances: sparse.csr_matrix, eps: float, min_samples: int) -> NDArray[np.int64]:

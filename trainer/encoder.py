@@ -39,7 +39,10 @@ class Encoder(nn.Module):
         return (pixels_NCHW - self.mean) / self.std
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        return unit(self.neck(self.backbone(images_NCHW).float()))
+        values_ND = self.backbone(images_NCHW)
+        if values_ND.dtype in (torch.bfloat16, torch.float16):
+            values_ND = values_ND.float()
+        return unit(self.neck(values_ND))
 
     def black(self) -> Tensor:
         """The value of a black pixel after normalisation, [1, 3, 1, 1]."""

@@ -5,144 +5,47 @@ both. Each epoch clusters the clean embeddings, builds a memory of cluster centr
 three views, and pulls every picture to its centre (eq. 6) and the clean view to the noised one
 (eq. 7). Without the noised branch this is Cluster Contrast, its base method.
 
-What the paper leaves open is resolved as the base code does it, or noted beside the setting.
+What the paper leaves open is a setting; `settings.py` says where each comes from.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge.errors import FanclError
-from trainer import augment
-from trainer.bursts import WarmUp, burst_means
-from trainer.clustering import ClusteringSettings, PseudoLabels, cluster
-from trainer.encoder import Precision, to_pixels
-from trainer.fana import Fana, FanaLayer
-from trainer.memory import (
-    ClusterMemory,
-    Memories,
-    build_memories,
-    cluster_loss,
-    consistency_loss,
-)
+from trainer.augment import augmented
+from trainer.bursts import burst_means
+from trainer.clustering import PseudoLabels, cluster
+from trainer.encoder import Precision, to_pixels, unit
+from trainer.fana import Fana
+from trainer.losses import Losses, fancl_loss
+from trainer.memory import build_memories, cluster_centres
+from trainer.pixels import Pixels
 from trainer.sampler import sample_batches
-from trainer.views import Method, Networks, Views, extract, forward, prepare
+from trainer.settings import ClusteringSettings, FanclConfig, ScheduleSettings
+from trainer.views import Networks, Views, extract, forward, mirrored, prepare
 
 _MAX_SKIPPED_EPOCHS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class FanclConfig:
-    """All settings of a run; `paper` and `from_bursts` give the two starting points."""
-
-    method: Method
-    epochs: int
-    iterations: int  # an epoch
-    clusters_per_batch: int  # P
-    images_per_cluster: int  # K
-    learning_rate: float  # Adam
-    weight_decay: float
-    decay_epochs: int | None  # the rate falls to a tenth every so many epochs; None: never
-    temperature: float  # tau of eq. 4
-    memory_keep: float  # alpha of eq. 9: share of the old centre that stays
-    fana_area: float  # p, share of pixels blackened
-    fana_layer: FanaLayer
-    clustering: ClusteringSettings
-    cluster_bursts: bool  # cluster burst means instead of pictures (beyond the paper)
-    augmentation: Literal["weak", "strong"]  # weak: the paper's
-    flip: bool  # with the weak augmentation
-    warm_up: WarmUp | None  # beyond the paper
-    seed: int
-
-    @property
-    def batch_size(self) -> int:
-        return self.clusters_per_batch * self.images_per_cluster
-
-
-def paper(method: Method, seed: int, num_crops: int) -> FanclConfig:
-    """The paper's settings (IV-A); K and clustering from its base code.
-
-    The paper names no number of iterations: four passes over the crops, as the base code's 200
-    batches of 256 are on its data.
-    """
-    return FanclConfig(
-        method=method,
-        epochs=60,
-        iterations=max(50, math.ceil(4 * num_crops / 64)),
-        clusters_per_batch=16,
-        images_per_cluster=4,
-        learning_rate=3.5e-4,
-        weight_decay=5e-4,
-        decay_epochs=20,
-        temperature=0.05,
-        memory_keep=0.1,
-        fana_area=0.10,
-        fana_layer="conv",
-        clustering=ClusteringSettings(k1=30, k2=6, eps=0.6, min_samples=4),
-        cluster_bursts=False,
-        augmentation="weak",
-        flip=True,
-        warm_up=None,
-        seed=seed,
-    )
-
-
-def from_bursts(method: Method, seed: int, num_crops: int, random_start: bool) -> FanclConfig:
-    """Settings where bursts are known; a random start is warmed up on them first.
-
-    Chosen on drawn worlds (docs/LOG.md), where the warm-up does most of the work.
-    """
-    warm_up = WarmUp(
-        steps=max(400, math.ceil(8 * num_crops / 64)),
-        bursts_per_batch=16,
-        images_per_burst=4,
-        learning_rate=1e-3,
-        temperature=0.1,
-    )
-    return FanclConfig(
-        method=method,
-        epochs=6,
-        iterations=max(40, math.ceil(2 * num_crops / 64)),
-        clusters_per_batch=16,
-        images_per_cluster=4,
-        learning_rate=5e-4,
-        weight_decay=5e-4,
-        decay_epochs=None,
-        temperature=0.05,
-        memory_keep=0.1,
-        fana_area=0.10,
-        fana_layer="conv",
-        clustering=ClusteringSettings(k1=8, k2=2, eps=0.5, min_samples=2),
-        cluster_bursts=True,
-        augmentation="strong",
-        flip=False,
-        warm_up=warm_up if random_start else None,
-        seed=seed,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Losses:
-    total: Tensor
-    cluster: float  # eq. 6
-    consistency: float  # eq. 7
+_TELL_EVERY = 10  # steps; reading a loss makes the CPU wait for a GPU
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """A row of metrics.csv."""
+    """What training knows of an epoch, for a row of metrics.csv."""
 
     epoch: int
     seconds: float
+    clustering_seconds: float  # of them, for labels without their extraction
     learning_rate: float
     loss: float | None  # None where the epoch was skipped
     cluster_loss: float | None
@@ -151,11 +54,14 @@ class EpochReport:
     num_outliers: int  # pictures
     largest_share: float
     eps: float
+    agreement: float | None  # see clustering.PseudoLabels
+    silhouette: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochEnd:
     report: EpochReport
+    step_losses: tuple[float, ...]  # of eq. 10
     pseudo_labels: PseudoLabels  # of pictures
     similarity_N: NDArray[np.float32]  # of each picture to its cluster's centre; nan for outliers
 
@@ -171,10 +77,10 @@ class Training:
 
     networks: Networks
     optimiser: torch.optim.Optimizer
-    images_NHWC: NDArray[np.uint8]
+    pixels: Pixels
     burst_N: NDArray[np.int64]
+    apart_P2: NDArray[np.int64]  # pairs of clustered units that show two animals
     config: FanclConfig
-    device: torch.device
     precision: Precision
     listener: Listener
 
@@ -187,18 +93,15 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
     """
     config, listener = training.config, training.listener
     skipped = num_skipped
-    for epoch in range(first_epoch, config.epochs + 1):
+    for epoch in range(first_epoch, config.schedule.epochs + 1):
         began = time.monotonic()
-        _set_seed(config.seed, epoch)
-        rate = learning_rate(config, epoch)
+        torch.manual_seed(seed_of(config.seed, epoch))
+        rate = learning_rate(config.schedule, epoch)
         for group in training.optimiser.param_groups:
             group["lr"] = rate
-        clean = training.networks.clean
-        fana = Fana(clean, config.fana_area, config.fana_layer)
-        views = extract(
-            training.networks, fana, training.images_NHWC, training.device, training.precision
-        )
-        labels = pseudo_labels(views.clean_ND, training.burst_N, config)
+        fana = Fana(training.networks.clean, config.fana, seed_of(config.seed, epoch))
+        views = extract(training.networks, fana, training.pixels, training.precision)
+        labels, clustering_seconds = _timed_labels(training, views)
         if labels.trouble:
             listener.on_trouble(f"epoch {epoch}: {labels.trouble}")
         losses: list[Losses] = []
@@ -208,85 +111,108 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
         else:
             skipped += 1
             listener.on_trouble(f"epoch {epoch}: nothing to learn from, skipped")
+        step_losses = _on_cpu([one.total for one in losses])
         yield EpochEnd(
-            report=_report(epoch, time.monotonic() - began, rate, losses, labels),
+            report=EpochReport(
+                epoch=epoch,
+                seconds=round(time.monotonic() - began, 2),
+                clustering_seconds=round(clustering_seconds, 2),
+                learning_rate=rate,
+                loss=_mean(step_losses),
+                cluster_loss=_mean(_on_cpu([one.cluster for one in losses])),
+                consistency_loss=_mean(_on_cpu([one.consistency for one in losses])),
+                num_clusters=labels.num_clusters,
+                num_outliers=labels.num_outliers,
+                largest_share=labels.largest_share,
+                eps=labels.eps,
+                agreement=labels.agreement,
+                silhouette=labels.silhouette,
+            ),
+            step_losses=step_losses,
             pseudo_labels=labels,
             similarity_N=_similarity_to_centre(views.clean_ND, labels.label_N),
         )
         if skipped >= _MAX_SKIPPED_EPOCHS:
             raise FanclError(
                 f"clustering collapsed in {skipped} epochs running, the last time: "
-                f"{labels.trouble}; pretrained weights (--weights) and --bursts on also help"
+                f"{labels.trouble}; pretrained weights (--weights) and known bursts also help"
             )
 
 
-def learning_rate(config: FanclConfig, epoch: int) -> float:
+def learning_rate(schedule: ScheduleSettings, epoch: int) -> float:
     """Epochs count from 1; with the paper's 20: a tenth from epoch 21, a hundredth from 41."""
-    if config.decay_epochs is None:
-        return config.learning_rate
-    return config.learning_rate * 0.1 ** ((epoch - 1) // config.decay_epochs)
+    rate = schedule.learning_rate
+    if schedule.decay_epochs is not None:
+        rate *= 0.1 ** ((epoch - 1) // schedule.decay_epochs)
+    if schedule.cosine:
+        rate *= 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / schedule.epochs))
+    return rate
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    """Each epoch starts from its own seed, so a resumed run goes on as it would have."""
+    return seed * 100_003 + epoch
+
+
+def _timed_labels(training: Training, views: Views) -> tuple[PseudoLabels, float]:
+    emb_ND = views.clean_ND
+    if training.config.clustering.flip_average:
+        emb_ND = unit(
+            emb_ND + mirrored(training.networks.clean, training.pixels, training.precision)
+        )
+    on_cpu = emb_ND.cpu().numpy()
+    began = time.monotonic()
+    labels = pseudo_labels(on_cpu, training.burst_N, training.apart_P2, training.config.clustering)
+    return labels, time.monotonic() - began
 
 
 def pseudo_labels(
-    clean_ND: Tensor, burst_N: NDArray[np.int64], config: FanclConfig
+    emb_ND: NDArray[np.float32],
+    burst_N: NDArray[np.int64],
+    apart_P2: NDArray[np.int64],
+    settings: ClusteringSettings,
 ) -> PseudoLabels:
-    """A label a picture from clustering the clean embeddings, or the means of their bursts."""
-    emb_ND = clean_ND.cpu().numpy()
-    if not config.cluster_bursts:
-        return cluster(emb_ND, config.clustering)
-    return cluster(burst_means(emb_ND, burst_N), config.clustering, burst_N)
+    """A label a crop from clustering the clean embeddings, or the means of their bursts."""
+    if settings.unit == "pictures":
+        return cluster(emb_ND, np.arange(len(emb_ND)), apart_P2, settings)
+    return cluster(burst_means(emb_ND, burst_N), burst_N, apart_P2, settings)
 
 
 def _train_one_epoch(
     training: Training, fana: Fana, views: Views, label_N: NDArray[np.int64], epoch: int
 ) -> list[Losses]:
-    config, networks, device = training.config, training.networks, training.device
-    memories = build_memories(views, label_N, config.memory_keep)
+    config, networks = training.config, training.networks
+    memories = build_memories(views, label_N, config.memory)
     chooser = np.random.default_rng([config.seed, epoch])
-    rng = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
-    sampled = sample_batches(label_N, config.clusters_per_batch, config.images_per_cluster, chooser)
+    rng = torch.Generator(training.pixels.device).manual_seed(seed_of(config.seed, epoch))
+    sampled = sample_batches(label_N, training.burst_N, config.batch, chooser)
     losses: list[Losses] = []
     networks.train()
-    for step in range(1, config.iterations + 1):
+    if config.schedule.freeze_statistics:
+        _keep_statistics(networks)
+    num_steps = config.schedule.iterations
+    for step in range(1, num_steps + 1):
         rows = next(sampled)
-        label_B = torch.from_numpy(label_N[rows]).to(device)
-        pixels = to_pixels(torch.from_numpy(training.images_NHWC[rows]).to(device))
-        clean = prepare(networks.clean, _augmented(pixels, config, rng))
-        batch = forward(networks, fana, clean, device, training.precision)
-        loss = fancl_loss(batch, memories, label_B, config.temperature)
+        label_B = torch.from_numpy(label_N[rows])
+        pixels = to_pixels(training.pixels.rows(rows))
+        pixels = augmented(pixels, config.augment, rng, networks.clean.mean)
+        batch = forward(networks, fana, prepare(networks.clean, pixels), training.precision)
+        loss = fancl_loss(batch, memories, label_B.to(pixels.device), config.loss)
         training.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         training.optimiser.step()
         memories.update(batch, label_B)
-        losses.append(loss)
-        training.listener.on_steps(epoch, step, config.iterations, float(loss.total.detach()))
+        losses.append(dataclasses.replace(loss, total=loss.total.detach()))
+        if step % _TELL_EVERY == 0 or step == num_steps:
+            training.listener.on_steps(epoch, step, num_steps, float(losses[-1].total))
     return losses
 
 
-def fancl_loss(views: Views, memories: Memories, label_B: Tensor, temperature: float) -> Losses:
-    """Eq. 10: the cluster losses of all branches (eq. 6) plus consistency (eq. 7)."""
-    by_cluster = cluster_loss(views.clean_ND, memories.clean, label_B, temperature)
-    consistency = torch.zeros_like(by_cluster)
-    if views.noised_ND is not None and views.fused_ND is not None:
-        assert memories.noised is not None
-        assert memories.fused is not None
-        by_cluster = (
-            by_cluster
-            + cluster_loss(views.noised_ND, memories.noised, label_B, temperature)
-            + cluster_loss(views.fused_ND, memories.fused, label_B, temperature)
-        )
-        consistency = consistency_loss(views.clean_ND, views.noised_ND, memories.noised, label_B)
-    return Losses(
-        total=by_cluster + consistency,
-        cluster=float(by_cluster.detach()),
-        consistency=float(consistency.detach()),
-    )
-
-
-def _augmented(pixels_NCHW: Tensor, config: FanclConfig, rng: torch.Generator) -> Tensor:
-    if config.augmentation == "strong":
-        return augment.strong(pixels_NCHW, rng)
-    return augment.weak(pixels_NCHW, rng, config.flip)
+def _keep_statistics(networks: nn.Module) -> None:
+    """The backbones' BN normalises as in eval mode; the necks keep learning theirs."""
+    for one in networks.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            one.eval()
 
 
 def _similarity_to_centre(clean_ND: Tensor, label_N: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -295,28 +221,14 @@ def _similarity_to_centre(clean_ND: Tensor, label_N: NDArray[np.int64]) -> NDArr
     if len(kept):
         emb_KD = clean_ND.cpu()[kept]
         label_K = torch.from_numpy(label_N[kept])
-        centres = ClusterMemory(emb_KD, label_K, keep=1.0).centres_MD
+        centres = cluster_centres(emb_KD, label_K)
         similarity[kept] = (emb_KD * centres[label_K]).sum(dim=1).numpy()
     return similarity
 
 
-def _report(
-    epoch: int, seconds: float, rate: float, losses: list[Losses], labels: PseudoLabels
-) -> EpochReport:
-    return EpochReport(
-        epoch=epoch,
-        seconds=round(seconds, 2),
-        learning_rate=rate,
-        loss=float(np.mean([one.cluster + one.consistency for one in losses])) if losses else None,
-        cluster_loss=float(np.mean([one.cluster for one in losses])) if losses else None,
-        consistency_loss=float(np.mean([one.consistency for one in losses])) if losses else None,
-        num_clusters=labels.num_clusters,
-        num_outliers=labels.num_outliers,
-        largest_share=labels.largest_share,
-        eps=labels.eps,
-    )
+def _on_cpu(scalars: list[Tensor]) -> tuple[float, ...]:
+    return tuple(torch.stack(scalars).tolist()) if scalars else ()
 
 
-def _set_seed(seed: int, epoch: int) -> None:
-    """Each epoch starts from its own seed, so a resumed run goes on as it would have."""
-    torch.manual_seed(seed * 100_003 + epoch)
+def _mean(values: tuple[float, ...]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
 import json
@@ -18,12 +19,13 @@ from edge.errors import FanclError, InputError
 from edge.preprocess import InputSpec
 from trainer import checkpoint
 from trainer.backbone import LoadedBackbone
+from trainer.bursts import BurstUse
 from trainer.data import Crops
 from trainer.encoder import Precision
-from trainer.fancl import EpochEnd, EpochReport, FanclConfig
+from trainer.settings import FanclConfig
+from trainer.supervised import SupervisedConfig
 
 _NOT_SETTINGS = frozenset({"commit", "precision"})  # may differ when a run goes on
-REPORT_COLUMNS = [field.name for field in dataclasses.fields(EpochReport)]
 CLUSTER_COLUMNS = (
     "path", "sha256", "pseudo_label", "similarity_to_centre", "burst", "x", "y", "width", "height",
 )  # fmt: skip
@@ -41,7 +43,8 @@ def record_of(
     spec: InputSpec,
     loaded: LoadedBackbone,
     crops: Crops,
-    config: FanclConfig,
+    bursts: BurstUse,
+    config: FanclConfig | SupervisedConfig,
 ) -> dict[str, Any]:
     """config.json: equal records mean the same run."""
     return {
@@ -52,6 +55,7 @@ def record_of(
         "input": dataclasses.asdict(spec),
         "backbone": dataclasses.asdict(loaded.spec)
         | {"weights": loaded.weights, "weights_sha256": loaded.sha256},
+        "bursts": bursts,
         "settings": dataclasses.asdict(config),
         "precision": None,  # known once training begins
         "commit": _commit(),
@@ -88,8 +92,8 @@ def open_run(out: Path, record: dict[str, Any], say: Callable[[str], None]) -> b
             f"{out} holds another run (different: {', '.join(changed)}); "
             "give another --out, or the same settings to go on with it"
         )
-    reports = read_reports(out)
-    done, total = len(reports), record["settings"]["epochs"]
+    reports = read_rows(out / checkpoint.METRICS)
+    done, total = len(reports), record["settings"]["schedule"]["epochs"]
     if done >= total:
         require_trained(reports)
         say(f"{out} is finished ({done} epochs); give another --out to train again")
@@ -98,12 +102,12 @@ def open_run(out: Path, record: dict[str, Any], say: Callable[[str], None]) -> b
     return False
 
 
-def read_reports(out: Path) -> list[list[str]]:
-    path = out / checkpoint.METRICS
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by column name; none where it is absent."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    return [line.split(",") for line in lines if line]
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
@@ -118,20 +122,20 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
     return found
 
 
-def require_trained(reports: list[list[str]]) -> None:
+def require_trained(rows: list[dict[str, str]]) -> None:
     """Raises FanclError where no epoch had anything to learn from."""
-    if reports and num_skipped(reports) == len(reports):
+    if rows and num_skipped(rows) == len(rows):
         raise FanclError(
             "no epoch found clusters to learn from, so nothing was trained; see what was said of "
-            "the clusters above or in metrics.csv, and change --eps, --k1, --bursts or --weights"
+            "the clusters above or in metrics.csv, and change clustering.eps or clustering.k1 "
+            "(--set), --bursts or --weights"
         )
 
 
-def num_skipped(reports: list[list[str]]) -> int:
+def num_skipped(rows: list[dict[str, str]]) -> int:
     """How many of the latest epochs were skipped."""
-    loss = REPORT_COLUMNS.index("loss")
-    trained = [number for number, row in enumerate(reports, start=1) if row[loss]]
-    return len(reports) - max(trained, default=0)
+    trained = [number for number, row in enumerate(rows, start=1) if row["loss"]]
+    return len(rows) - max(trained, default=0)
 
 
 def resolved_precision(out: Path) -> Precision | None:
@@ -152,7 +156,13 @@ def cell(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def write_clusters(out: Path, crops: Crops, burst_N: NDArray[np.int64], end: EpochEnd) -> None:
+def write_clusters(
+    out: Path,
+    crops: Crops,
+    burst_N: NDArray[np.int64],
+    label_N: NDArray[np.int64],
+    similarity_N: NDArray[np.float32],
+) -> None:
     """clusters.csv: boxes in fractions of the picture, empty for a whole picture."""
     rows = []
     for index, fact in enumerate(crops.facts):
@@ -161,8 +171,8 @@ def write_clusters(out: Path, crops: Crops, burst_N: NDArray[np.int64], end: Epo
             [
                 fact.picture.name,
                 fact.sha256,
-                int(end.pseudo_labels.label_N[index]),
-                cell(float(end.similarity_N[index])),
+                int(label_N[index]),
+                cell(float(similarity_N[index])),
                 int(burst_N[index]),
                 *((box.x, box.y, box.width, box.height) if box else ("",) * 4),
             ]

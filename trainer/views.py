@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainer.encoder import Encoder, Precision, autocast, batches, to_pixels, twin, unit
+from trainer.encoder import Encoder, Precision, autocast, to_pixels, twin, unit
 from trainer.fana import Fana
-
-Method = Literal["fancl", "cluster-contrast"]
+from trainer.pixels import Pixels
+from trainer.settings import LossSettings
 
 
 class Networks(nn.Module):
-    """f (clean), f' (noised) and the fusion layer; the last two are absent in Cluster Contrast."""
+    """f (clean), f' (noised) and the fusion layer; the last two only where a loss needs them."""
 
-    def __init__(self, clean: Encoder, method: Method) -> None:
+    def __init__(self, clean: Encoder, loss: LossSettings) -> None:
         super().__init__()
         self.clean = clean
-        self.noised = twin(clean) if method == "fancl" else None
-        self.fusion = (
-            nn.Linear(2 * clean.embedding_dim, clean.embedding_dim) if method == "fancl" else None
-        )
+        self.noised = twin(clean) if loss.needs_noised_branch else None
+        self.fusion = _fusion(clean.embedding_dim, loss.fusion_start) if loss.fused else None
 
-    def fuse(self, clean_ND: Tensor, noised_ND: Tensor) -> Tensor:
-        assert self.fusion is not None
+    def fuse(self, clean_ND: Tensor, noised_ND: Tensor) -> Tensor | None:
+        """The fused view, or None without a fusion layer."""
+        if self.fusion is None:
+            return None
         return unit(self.fusion(torch.cat([clean_ND, noised_ND], dim=1)))
+
+
+def _fusion(width: int, start: str) -> nn.Linear:
+    """R^2D to R^D (FANCL III-A)."""
+    layer = nn.Linear(2 * width, width)
+    if start == "average":
+        with torch.no_grad():
+            layer.weight.copy_(0.5 * torch.eye(width).repeat(1, 2))
+            layer.bias.zero_()
+    return layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +52,15 @@ class Views:
 def extract(
     networks: Networks,
     fana: Fana,
-    images_NHWC: NDArray[np.uint8],
-    device: torch.device,
+    pixels: Pixels,
     precision: Precision,
 ) -> Views:
     """All pictures through all branches in eval mode, without augmentation."""
     networks.eval()
     parts: list[Views] = []
-    for images in batches(images_NHWC, device):
+    for images in pixels.batches():
         clean = prepare(networks.clean, to_pixels(images))
-        parts.append(forward(networks, fana, clean, device, precision))
+        parts.append(forward(networks, fana, clean, precision))
     return Views(
         clean_ND=torch.cat([part.clean_ND for part in parts]),
         noised_ND=_cat([part.noised_ND for part in parts]),
@@ -67,16 +73,13 @@ def prepare(encoder: Encoder, pixels_NCHW: Tensor) -> Tensor:
     return encoder.normalise(pixels_NCHW).contiguous(memory_format=torch.channels_last)
 
 
-def forward(
-    networks: Networks, fana: Fana, clean_NCHW: Tensor, device: torch.device, precision: Precision
-) -> Views:
+def forward(networks: Networks, fana: Fana, clean_NCHW: Tensor, precision: Precision) -> Views:
     """The three views of prepared pictures; the noise falls on the same (augmented) geometry."""
-    with autocast(device, precision):
+    with autocast(clean_NCHW.device, precision):
         clean_ND = networks.clean(clean_NCHW)
         if networks.noised is None:
-            return Views(clean_ND=clean_ND.float(), noised_ND=None, fused_ND=None)
+            return Views(clean_ND=clean_ND, noised_ND=None, fused_ND=None)
         noised_ND = networks.noised(fana(clean_NCHW))
-    clean_ND, noised_ND = clean_ND.float(), noised_ND.float()
     return Views(
         clean_ND=clean_ND, noised_ND=noised_ND, fused_ND=networks.fuse(clean_ND, noised_ND)
     )
@@ -85,3 +88,15 @@ def forward(
 def _cat(parts: list[Tensor | None]) -> Tensor | None:
     present = [part for part in parts if part is not None]
     return torch.cat(present) if present else None
+
+
+@torch.no_grad()
+def mirrored(encoder: Encoder, pixels: Pixels, precision: Precision) -> Tensor:
+    """Clean embeddings of the mirror images, [N, D] in eval mode."""
+    encoder.eval()
+    parts = []
+    for images in pixels.batches():
+        prepared = prepare(encoder, to_pixels(images).flip(3))
+        with autocast(prepared.device, precision):
+            parts.append(encoder(prepared))
+    return torch.cat(parts)

@@ -96,7 +96,7 @@ def test_fewer_pictures_than_a_batch(tmp_path: Path, capsys: pytest.CaptureFixtu
     data = pictures(tmp_path / "data", 5)
     said = refused(capsys, cli_train.train, data, "--out", tmp_path / "run", *SMALL)
     assert "5 crops are fewer than a batch of 64" in said
-    assert "--clusters-per-batch" in said
+    assert "--set batch.clusters=N" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -150,8 +150,8 @@ def test_an_unknown_backbone(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_bursts_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = pictures(tmp_path / "data", 70)
-    words = (data, "--out", tmp_path / "run", *SMALL, "--bursts", "on")
-    assert "too few pictures belong to a burst" in refused(capsys, cli_train.train, *words)
+    words = (data, "--out", tmp_path / "run", *SMALL, "--bursts", "column")
+    assert "too few pictures share a value" in refused(capsys, cli_train.train, *words)
 
 
 def test_a_size_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

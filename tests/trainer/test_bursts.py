@@ -9,7 +9,7 @@ import torch
 
 from edge.pictures import Picture
 from trainer.bursts import (
-    WarmUp,
+    WarmUpSettings,
     _draw,
     burst_means,
     contrast,
@@ -93,15 +93,11 @@ def test_the_contrast_equals_its_definition() -> None:
 def test_a_warm_up_batch_comes_from_one_scene_and_fills_up_from_others() -> None:
     members = [np.array([burst]) for burst in range(10)]
     scenes = np.array([0] * 6 + [1] * 4)
-    settings = WarmUp(
-        steps=1, bursts_per_batch=4, images_per_burst=2, learning_rate=0.1, temperature=0.1
-    )
+    settings = WarmUpSettings(steps=1, bursts=4, images=2, learning_rate=0.1, temperature=0.1)
     chooser = np.random.default_rng(0)
     for _ in range(20):
         rows, labels = _draw(members, scenes, settings, chooser)
         assert len(set(scenes[rows])) == 1
         assert labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    wide = WarmUp(
-        steps=1, bursts_per_batch=8, images_per_burst=2, learning_rate=0.1, temperature=0.1
-    )
+    wide = WarmUpSettings(steps=1, bursts=8, images=2, learning_rate=0.1, temperature=0.1)
     assert len(set(_draw(members, scenes, wide, chooser)[0])) == 8

@@ -14,10 +14,10 @@ import pytest
 from safetensors.torch import load_file
 
 from edge.errors import FanclError, InputError
-from trainer.fancl import FanclConfig
 from trainer.run import RunRequest, train
+from trainer.settings import FanclConfig, Method, with_changes
 
-from ..tiny_run import Quiet, request_for, tiny_config
+from ..tiny_run import Quiet, request_for, tiny_config, with_method
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -26,7 +26,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def figures(run: Path) -> list[dict[str, str]]:
-    return [{key: row[key] for key in row if key != "seconds"} for row in rows(run / "metrics.csv")]
+    """Rows of metrics.csv without what a clock gives."""
+    kept = rows(run / "metrics.csv")
+    return [{key: row[key] for key in row if not key.endswith("seconds")} for row in kept]
 
 
 class StopAt(Quiet):
@@ -66,11 +68,11 @@ def test_a_run_leaves_figures_clusters_and_weights(trained: Path, world: Path) -
     ],
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
-    world: Path, tmp_path: Path, method: str, bursts: str, what: str, note: str
+    world: Path, tmp_path: Path, method: Method, bursts: str, what: str, note: str
 ) -> None:
     def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
-        config = tiny_config(num_crops, use_bursts, random_start)
-        return dataclasses.replace(config, method=method, decay_epochs=1)
+        config = with_method(tiny_config(num_crops, use_bursts, random_start), method)
+        return with_changes(config, ["schedule.decay_epochs=1"])
 
     def request(out: Path) -> RunRequest:
         return dataclasses.replace(request_for(world, out), configure=configure, bursts=bursts)
@@ -82,6 +84,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     train(request(tmp_path / "stopped"), told)
     assert any("going on" in sentence for sentence in told.sentences)
     assert figures(tmp_path / "stopped") == figures(tmp_path / "straight")
+    assert rows(tmp_path / "stopped" / "steps.csv") == rows(tmp_path / "straight" / "steps.csv")
     straight = load_file(str(tmp_path / "straight" / "encoder.safetensors"))
     resumed = load_file(str(tmp_path / "stopped" / "encoder.safetensors"))
     assert all(straight[key].equal(resumed[key]) for key in straight)
@@ -135,7 +138,8 @@ def test_a_name_that_is_not_utf8_does_not_stop_a_run(world: Path, tmp_path: Path
 def test_another_seed_gives_another_start(world: Path, trained: Path, tmp_path: Path) -> None:
     def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
         config = tiny_config(num_crops, use_bursts, random_start)
-        return dataclasses.replace(config, seed=2, epochs=1)
+        schedule = dataclasses.replace(config.schedule, epochs=1)
+        return dataclasses.replace(config, seed=2, schedule=schedule)
 
     out = tmp_path / "run"
     train(dataclasses.replace(request_for(world, out), configure=configure), Quiet())
@@ -177,8 +181,9 @@ def test_a_collapse_is_said_and_stops_the_run(world: Path, tmp_path: Path) -> No
 
     def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
         config = tiny_config(num_crops, False, random_start)
-        clustering = dataclasses.replace(config.clustering, eps=1e-6, min_samples=30)
-        return dataclasses.replace(config, epochs=5, clustering=clustering)
+        schedule = dataclasses.replace(config.schedule, epochs=5)
+        config = dataclasses.replace(config, schedule=schedule)
+        return with_changes(config, ["clustering.eps=1e-6", "clustering.min_samples=30"])
 
     told = Quiet()
     request = dataclasses.replace(
@@ -195,9 +200,7 @@ def test_a_collapse_is_said_and_stops_the_run(world: Path, tmp_path: Path) -> No
 def test_a_run_that_never_learned_does_not_end_as_done(world: Path, tmp_path: Path) -> None:
     def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
         config = tiny_config(num_crops, False, random_start)
-        return dataclasses.replace(
-            config, clustering=dataclasses.replace(config.clustering, eps=1e-6, min_samples=30)
-        )
+        return with_changes(config, ["clustering.eps=1e-6", "clustering.min_samples=30"])
 
     request = dataclasses.replace(
         request_for(world, tmp_path / "run"), configure=configure, bursts="off"

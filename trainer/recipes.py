@@ -1,0 +1,141 @@
+"""Starting points for a run: the paper's settings, and those that pay off on small budgets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+from trainer.settings import (
+    AugmentSettings,
+    BatchSettings,
+    ClusteringSettings,
+    FanaSettings,
+    FanclConfig,
+    LossSettings,
+    MemorySettings,
+    Method,
+    ScheduleSettings,
+    WarmUpSettings,
+)
+
+Recipe = Literal["auto", "paper"]
+_NO_WARM_UP = WarmUpSettings(steps=0, bursts=16, images=4, learning_rate=1e-3, temperature=0.1)
+
+
+def choose(
+    recipe: Recipe, method: Method, seed: int, num_crops: int, bursts: bool, random_start: bool
+) -> FanclConfig:
+    """The settings of a run before the user's own changes.
+
+    `bursts`: they are known and wanted; `random_start`: there are no pretrained weights.
+    """
+    if recipe == "paper":
+        return paper(method, seed, num_crops)
+    if bursts:
+        return from_bursts(method, seed, num_crops, random_start)
+    return from_pictures(method, seed, num_crops)
+
+
+def paper(method: Method, seed: int, num_crops: int) -> FanclConfig:
+    """FANCL as in the paper (IV-A), or Cluster Contrast as its released program runs it.
+
+    What FANCL's paper does not say is the base code's. It names no number of iterations: four
+    passes over the crops, as the base code's 200 batches of 256 are on its data.
+    """
+    base = method == "cluster-contrast"
+    batch = BatchSettings(clusters=16, images=16 if base else 4, spread_bursts=False)
+    return FanclConfig(
+        method=method,
+        seed=seed,
+        schedule=ScheduleSettings(
+            epochs=50 if base else 60,
+            iterations=max(50, math.ceil(4 * num_crops / batch.size)),
+            learning_rate=3.5e-4,
+            weight_decay=5e-4,
+            decay_epochs=20,
+            cosine=False,
+            freeze_statistics=False,
+        ),
+        batch=batch,
+        augment=AugmentSettings(kind="weak", flip=True, erasing=base),
+        fana=_fana(),
+        clustering=ClusteringSettings(
+            k1=30, k2=6, eps=0.6, min_samples=4, unit="pictures", flip_average=False
+        ),
+        memory=MemorySettings(keep=0.1, update="instance"),
+        loss=_loss(method),
+        warm_up=_NO_WARM_UP,
+    )
+
+
+def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
+    """The paper's method on a small budget: fewer epochs, eps chosen without labels."""
+    base = paper("fancl", seed, num_crops)
+    return dataclasses.replace(
+        base,
+        method=method,
+        schedule=dataclasses.replace(
+            base.schedule, epochs=10, iterations=_passes(1, num_crops), decay_epochs=None
+        ),
+        clustering=dataclasses.replace(base.clustering, eps=None),
+        loss=_loss(method),
+    )
+
+
+def from_bursts(method: Method, seed: int, num_crops: int, random_start: bool) -> FanclConfig:
+    """Settings where bursts are known; a random start is warmed up on them first.
+
+    Chosen on drawn worlds (docs/LOG.md), where the warm-up does most of the work.
+    """
+    base = paper("fancl", seed, num_crops)
+    warm_up = dataclasses.replace(_NO_WARM_UP, steps=max(400, _passes(8, num_crops)))
+    return dataclasses.replace(
+        base,
+        method=method,
+        schedule=ScheduleSettings(
+            epochs=6,
+            iterations=max(40, _passes(2, num_crops)),
+            learning_rate=5e-4,
+            weight_decay=5e-4,
+            decay_epochs=None,
+            cosine=False,
+            freeze_statistics=False,
+        ),
+        augment=AugmentSettings(kind="strong", flip=False, erasing=False),
+        clustering=ClusteringSettings(
+            k1=8, k2=2, eps=0.5, min_samples=2, unit="bursts", flip_average=False
+        ),
+        loss=_loss(method),
+        warm_up=warm_up if random_start else _NO_WARM_UP,
+    )
+
+
+def _passes(count: int, num_crops: int) -> int:
+    """Steps of 64 in so many passes over the crops."""
+    return math.ceil(count * num_crops / 64)
+
+
+def _fana() -> FanaSettings:
+    return FanaSettings(
+        area=0.10,
+        layer="conv",
+        reduction="mean",
+        mode="pixels",
+        fill="black",
+        density=1.0,
+        refresh="epoch",
+    )
+
+
+def _loss(method: Method) -> LossSettings:
+    both = method == "fancl"
+    return LossSettings(
+        temperature=0.05,
+        noised=both,
+        fused=both,
+        consistency_cluster=both,
+        consistency_instance=both,
+        detach_noised=False,
+        fusion_start="random",
+    )

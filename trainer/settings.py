@@ -1,0 +1,280 @@
+"""All settings of a FANCL run: one frozen tree, each with its meaning and its source.
+
+The sources: "paper" is arXiv 2405.00468; "base code" is Cluster Contrast's released program,
+whose habits the paper inherits; "ours" is a choice of this project, where both are silent or
+where something beyond the paper is switched on. `recipes.py` gives the starting points.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from edge.errors import InputError
+
+Method = Literal["fancl", "cluster-contrast"]
+_WORDS = {"on": True, "off": False}
+_FLAGS = {
+    "schedule.epochs": "--epochs",
+    "schedule.iterations": "--iterations",
+    "schedule.learning_rate": "--learning-rate",
+}
+
+
+def _setting(about: str, source: str) -> Any:
+    return dataclasses.field(metadata={"about": about, "source": source})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSettings:
+    epochs: int = _setting("epochs", "60 in the paper, 50 in the base code")
+    iterations: int = _setting(
+        "steps an epoch", "the paper names none; the base code's make four passes over its data"
+    )
+    learning_rate: float = _setting("of Adam", "paper: 3.5e-4")
+    weight_decay: float = _setting("of Adam", "paper: 5e-4")
+    decay_epochs: int | None = _setting(
+        "the rate falls to a tenth every so many epochs; none: never", "paper: 20"
+    )
+    cosine: bool = _setting("the rate also falls along a half cosine over the run", "ours")
+    freeze_statistics: bool = _setting("the backbone's BN keeps its running statistics", "ours")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    clusters: int = _setting("P of a batch of P x K", "paper: P x K = 64; P 16 in the base code")
+    images: int = _setting("K", "base code of related methods: 4; Cluster Contrast's own run: 16")
+    spread_bursts: bool = _setting("a cluster's K pictures come from K of its bursts", "ours")
+
+    @property
+    def size(self) -> int:
+        return self.clusters * self.images
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    kind: Literal["weak", "strong"] = _setting(
+        "weak: pad 10 pixels and crop; strong: turn, scale, relight, grey, blur, cover",
+        "weak in the paper, strong is ours",
+    )
+    flip: bool = _setting("half of the pictures are mirrored", "paper: on")
+    erasing: bool = _setting(
+        "half of the pictures lose a rectangle of 2 to 40 % to their mean colour",
+        "base code; absent from the paper's list",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FanaSettings:
+    area: float = _setting("p, share of the pixels that noise covers", "paper: 0.05 and 0.10")
+    layer: str = _setting(
+        "whose activation is the map: conv or bn of the stem, or a layer's path in the backbone",
+        "paper tries a convolution and a BN, and names neither",
+    )
+    reduction: Literal["mean", "max", "l2"] = _setting("of the channels to one map", "ours")
+    mode: Literal["pixels", "rects"] = _setting(
+        "noise on the selected pixels, or on small rectangles around some of them",
+        "pixels by eq. 3; rects by the words 'random erasing'",
+    )
+    fill: Literal["black", "mean"] = _setting(
+        "colour of a noised pixel before normalisation", "paper: value 0, taken as black"
+    )
+    density: float = _setting("share of the selected pixels that are noised", "1 by eq. 3")
+    refresh: Literal["epoch", "step"] = _setting(
+        "whether the map comes from the weights at the epoch's start or of now",
+        "paper: noise is made as the epoch starts",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteringSettings:
+    k1: int = _setting("neighbours for reciprocity", "base code: 30")
+    k2: int = _setting("neighbours for query expansion; 1: none", "base code: 6")
+    eps: float | None = _setting(
+        "radius of DBSCAN; auto: chosen each epoch without labels", "base code: 0.6; auto is ours"
+    )
+    min_samples: int = _setting("of DBSCAN", "base code: 4")
+    unit: Literal["pictures", "bursts"] = _setting(
+        "what is clustered: pictures, or the mean embeddings of bursts", "bursts is ours"
+    )
+    flip_average: bool = _setting(
+        "cluster the mean embedding of a picture and its mirror image", "ours"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySettings:
+    keep: float = _setting("alpha of eq. 9, share of the old centre that stays", "paper: 0.1")
+    update: Literal["instance", "hard", "batch-mean"] = _setting(
+        "each picture in turn, only a cluster's least similar one, or the mean of its pictures",
+        "eq. 9: instance; hard is an option of the base code",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    temperature: float = _setting("tau of eq. 4", "paper: 0.05")
+    noised: bool = _setting("the cluster loss of the noised branch (eq. 6)", "paper: on")
+    fused: bool = _setting("the cluster loss of the fused view (eq. 6)", "paper: on")
+    consistency_cluster: bool = _setting("first term of eq. 7", "paper: on")
+    consistency_instance: bool = _setting("second term of eq. 7", "paper: on")
+    detach_noised: bool = _setting("no gradient from eq. 7 into the noised branch", "ours: off")
+    fusion_start: Literal["random", "average"] = _setting(
+        "weights of the fusion layer: random, or the mean of both branches", "paper silent: random"
+    )
+
+    @property
+    def needs_noised_branch(self) -> bool:
+        return self.noised or self.fused or self.consistency_cluster or self.consistency_instance
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmUpSettings:
+    steps: int = _setting("steps before the first clustering; 0: none", "ours")
+    bursts: int = _setting("bursts in a batch, all of one scene", "ours")
+    images: int = _setting("pictures of a burst in a batch", "ours")
+    learning_rate: float = _setting("of Adam, falling along a half cosine", "ours")
+    temperature: float = _setting("of the contrast between bursts", "ours")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FanclConfig:
+    method: Method
+    seed: int
+    schedule: ScheduleSettings
+    batch: BatchSettings
+    augment: AugmentSettings
+    fana: FanaSettings
+    clustering: ClusteringSettings
+    memory: MemorySettings
+    loss: LossSettings
+    warm_up: WarmUpSettings  # beyond the paper; on bursts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documented:
+    """One setting as a table shows it."""
+
+    key: str  # group.name
+    choices: str
+    about: str
+    source: str
+
+
+def documented() -> Iterator[Documented]:
+    """Every setting in order, for help and docs."""
+    for group, kind in _groups().items():
+        hints = get_type_hints(kind)
+        for field in dataclasses.fields(kind):
+            yield Documented(
+                key=f"{group}.{field.name}",
+                choices=_FLAGS.get(f"{group}.{field.name}", _choices(hints[field.name])),
+                about=field.metadata["about"],
+                source=field.metadata["source"],
+            )
+
+
+def with_changes(config: FanclConfig, assignments: list[str]) -> FanclConfig:
+    """The configuration with `group.name=value` applied one after another.
+
+    Raises InputError for an unknown name or a value of the wrong kind.
+    """
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        group, _, name = key.strip().partition(".")
+        kind = _groups().get(group)
+        hints = get_type_hints(kind) if kind else {}
+        if not equals or name not in hints:
+            raise InputError(_unknown(assignment, group))
+        if key.strip() in _FLAGS:
+            raise InputError(f"--set {assignment}: use {_FLAGS[key.strip()]} for it")
+        value = _parse(text.strip(), hints[name], key.strip())
+        changed = dataclasses.replace(getattr(config, group), **{name: value})
+        config = dataclasses.replace(config, **{group: changed})
+    return config
+
+
+def check(config: FanclConfig) -> None:
+    """Raises InputError for values that cannot work, or that contradict each other."""
+    problems = [
+        (config.batch.clusters < 2, "batch.clusters must be 2 or more"),
+        (config.batch.images < 1, "batch.images must be 1 or more"),
+        (config.schedule.epochs < 1, "--epochs must be 1 or more"),
+        (config.schedule.iterations < 1, "--iterations must be 1 or more"),
+        (config.schedule.learning_rate <= 0, "--learning-rate must be above 0"),
+        (config.schedule.weight_decay < 0, "schedule.weight_decay must be 0 or more"),
+        ((config.schedule.decay_epochs or 1) < 1, "schedule.decay_epochs must be 1 or more"),
+        (not 0 <= config.fana.area <= 1, "fana.area must lie in 0 to 1"),
+        (not 0 <= config.fana.density <= 1, "fana.density must lie in 0 to 1"),
+        (config.clustering.k1 < 2, "clustering.k1 must be 2 or more"),
+        (config.clustering.k2 < 1, "clustering.k2 must be 1 or more"),
+        (config.clustering.min_samples < 1, "clustering.min_samples must be 1 or more"),
+        (
+            config.clustering.eps is not None and not 0 < config.clustering.eps < 0.95,
+            "clustering.eps must lie between 0 and 0.95, or be auto",
+        ),
+        (not 0 <= config.memory.keep < 1, "memory.keep must be 0 or more and below 1"),
+        (config.loss.temperature <= 0, "loss.temperature must be above 0"),
+        (
+            config.method == "cluster-contrast" and config.loss.needs_noised_branch,
+            "cluster-contrast has no noised branch: leave loss.noised, loss.fused and "
+            "loss.consistency_* off, or use --method fancl",
+        ),
+    ]
+    for wrong, sentence in problems:
+        if wrong:
+            raise InputError(sentence)
+
+
+def _groups() -> dict[str, Any]:
+    hints = get_type_hints(FanclConfig)
+    return {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+
+
+def _unknown(assignment: str, group: str) -> str:
+    kind = _groups().get(group)
+    if kind is None:
+        known = ", ".join(_groups())
+        return f"--set {assignment}: write group.name=value; the groups are {known}"
+    known = ", ".join(f"{group}.{field.name}" for field in dataclasses.fields(kind))
+    return f"--set {assignment}: write group.name=value; there are {known}"
+
+
+def _parse(text: str, hint: Any, key: str) -> Any:
+    options = _options(hint)
+    if type(None) in options and text in ("none", "auto"):
+        return None
+    kind = options[0]
+    if get_origin(kind) is Literal:
+        if text in get_args(kind):
+            return text
+    elif kind is bool:
+        if text in _WORDS:
+            return _WORDS[text]
+    else:
+        try:
+            return kind(text)
+        except ValueError:
+            pass  # said below, with the choices
+    raise InputError(f"--set {key}={text}: the value must be {_choices(hint)}")
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    if get_origin(hint) in (types.UnionType, typing.Union):
+        return get_args(hint)
+    return (hint,)
+
+
+def _choices(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a name", type(None): "none or auto"}
+    parts = []
+    for kind in _options(hint):
+        if get_origin(kind) is Literal:
+            parts += list(get_args(kind))
+        else:
+            parts.append("on or off" if kind is bool else names[kind])
+    return " or ".join(parts) if len(parts) < 3 else ", ".join(parts)

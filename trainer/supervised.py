@@ -1,0 +1,171 @@
+"""The supervised reference: the same encoder trained with identity labels.
+
+Cross-entropy over identities with label smoothing on cosine logits, plus a batch-hard triplet
+loss (Hermans et al. 2017): the habit of the field. FANCL's paper compares with supervised
+training and gives no recipe, so this one is ours. It tells how far label-free training falls short.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainer.augment import augmented
+from trainer.encoder import Encoder, Precision, autocast, to_pixels, unit
+from trainer.fancl import Listener, learning_rate, seed_of
+from trainer.pixels import Pixels
+from trainer.recipes import from_pictures
+from trainer.sampler import sample_batches
+from trainer.settings import AugmentSettings, BatchSettings, ScheduleSettings
+from trainer.views import prepare
+
+_TELL_EVERY = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedConfig:
+    method: str
+    seed: int
+    schedule: ScheduleSettings
+    batch: BatchSettings
+    augment: AugmentSettings
+    temperature: float  # of the cosine logits
+    label_smoothing: float
+    margin: float  # of the triplet loss, in Euclidean distance of unit vectors
+
+
+def default_config(seed: int, num_crops: int) -> SupervisedConfig:
+    """Ours: the small budget of the label-free methods, strong augmentation, no mirroring."""
+    base = from_pictures("fancl", seed, num_crops)
+    return SupervisedConfig(
+        method="supervised",
+        seed=seed,
+        schedule=base.schedule,
+        batch=base.batch,
+        augment=AugmentSettings(kind="strong", flip=False, erasing=False),
+        temperature=base.loss.temperature,
+        label_smoothing=0.1,
+        margin=0.3,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedReport:
+    """What training knows of an epoch, for a row of metrics.csv."""
+
+    epoch: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    identity_loss: float
+    triplet_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedEnd:
+    report: SupervisedReport
+    step_losses: tuple[float, ...]
+
+
+class Classifier(nn.Module):
+    """An encoder and one unit vector an identity."""
+
+    def __init__(self, encoder: Encoder, num_identities: int) -> None:
+        super().__init__()
+        self.clean = encoder
+        self.proxies = nn.Linear(encoder.embedding_dim, num_identities, bias=False)
+
+    def logits(self, emb_BD: Tensor, temperature: float) -> Tensor:
+        return emb_BD @ unit(self.proxies.weight).T / temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedTraining:
+    """Everything that stays the same from epoch to epoch."""
+
+    networks: Classifier
+    optimiser: torch.optim.Optimizer
+    pixels: Pixels
+    label_N: NDArray[np.int64]
+    config: SupervisedConfig
+    precision: Precision
+    listener: Listener
+
+
+def train_epochs(training: SupervisedTraining, first_epoch: int) -> Iterator[SupervisedEnd]:
+    """Train from `first_epoch` on, yielding after each epoch so that the caller can save."""
+    config = training.config
+    for epoch in range(first_epoch, config.schedule.epochs + 1):
+        began = time.monotonic()
+        torch.manual_seed(seed_of(config.seed, epoch))
+        rate = learning_rate(config.schedule, epoch)
+        for group in training.optimiser.param_groups:
+            group["lr"] = rate
+        parts_S2 = _train_one_epoch(training, epoch)
+        by_identity, by_triplet = parts_S2.mean(dim=0).tolist()
+        yield SupervisedEnd(
+            report=SupervisedReport(
+                epoch=epoch,
+                seconds=round(time.monotonic() - began, 2),
+                learning_rate=rate,
+                loss=by_identity + by_triplet,
+                identity_loss=by_identity,
+                triplet_loss=by_triplet,
+            ),
+            step_losses=tuple(parts_S2.sum(dim=1).tolist()),
+        )
+
+
+def _train_one_epoch(training: SupervisedTraining, epoch: int) -> Tensor:
+    """Both losses of every step [S, 2], on the CPU."""
+    config, networks = training.config, training.networks
+    device = training.pixels.device
+    rng = torch.Generator(device).manual_seed(seed_of(config.seed, epoch))
+    chooser = np.random.default_rng([config.seed, epoch])
+    alone_N = np.arange(len(training.label_N))  # bursts do not matter here
+    sampled = sample_batches(training.label_N, alone_N, config.batch, chooser)
+    parts = []
+    networks.train()
+    for step in range(1, config.schedule.iterations + 1):
+        rows = next(sampled)
+        label_B = torch.from_numpy(training.label_N[rows]).to(device)
+        pixels = to_pixels(training.pixels.rows(rows))
+        pixels = augmented(pixels, config.augment, rng, networks.clean.mean)
+        with autocast(device, training.precision):
+            emb_BD = networks.clean(prepare(networks.clean, pixels))
+        by_identity = nn.functional.cross_entropy(
+            networks.logits(emb_BD, config.temperature),
+            label_B,
+            label_smoothing=config.label_smoothing,
+        )
+        by_triplet = batch_hard_triplet(emb_BD, label_B, config.margin)
+        training.optimiser.zero_grad(set_to_none=True)
+        (by_identity + by_triplet).backward()
+        training.optimiser.step()
+        parts.append(torch.stack([by_identity.detach(), by_triplet.detach()]))
+        if step % _TELL_EVERY == 0 or step == config.schedule.iterations:
+            loss = float(parts[-1].sum())
+            training.listener.on_steps(epoch, step, config.schedule.iterations, loss)
+    return torch.stack(parts).cpu()
+
+
+def batch_hard_triplet(emb_BD: Tensor, label_B: Tensor, margin: float) -> Tensor:
+    """Each row's farthest fellow must be nearer than its nearest stranger, by the margin.
+
+    Rows without a fellow or without a stranger in the batch count as nothing.
+    """
+    distance_BB = (2.0 - 2.0 * emb_BD @ emb_BD.T).clamp_min(1e-8).sqrt()
+    same_BB = label_B[:, None] == label_B[None, :]
+    itself = torch.eye(len(label_B), dtype=torch.bool, device=label_B.device)
+    fellow_BB = same_BB & ~itself
+    farthest_B = distance_BB.masked_fill(~fellow_BB, -1.0).amax(dim=1)
+    nearest_B = distance_BB.masked_fill(same_BB, 9.0).amin(dim=1)
+    counts_B = fellow_BB.any(dim=1) & (~same_BB).any(dim=1)
+    excess_B = (farthest_B - nearest_B + margin).clamp_min(0.0)
+    return torch.where(counts_B, excess_B, 0.0).mean()
