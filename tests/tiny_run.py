@@ -37,8 +37,8 @@ def tiny_config(num_crops: int, use_bursts: bool, random_start: bool) -> FanclCo
 
 def with_method(config: FanclConfig, method: Method) -> FanclConfig:
     """The same settings with another method's losses."""
-    loss = recipes.choose("auto", method, 1, 100, False, False).loss
-    return dataclasses.replace(config, method=method, loss=loss)
+    other = recipes.paper(method, 1, 100)
+    return dataclasses.replace(config, method=method, loss=other.loss, fana=other.fana)
 
 
 def request_for(world: Path, out: Path) -> RunRequest:

@@ -30,7 +30,7 @@ class Fana(nn.Module):
         """Raises InputError where the backbone has no such layer."""
         super().__init__()
         self.settings = settings
-        self.map_of = _map_of(encoder, settings)
+        self.map_of = _map_of(encoder, settings) if settings.area else nn.Identity()
         fill = encoder.black() if settings.fill == "black" else torch.zeros_like(encoder.black())
         self.register_buffer("fill", fill.clone())
         self._rng = torch.Generator(encoder.mean.device).manual_seed(seed)

@@ -59,7 +59,7 @@ def paper(method: Method, seed: int, num_crops: int) -> FanclConfig:
         ),
         batch=batch,
         augment=AugmentSettings(kind="weak", flip=True, erasing=base),
-        fana=_fana(),
+        fana=_fana(method),
         clustering=ClusteringSettings(
             k1=30, k2=6, eps=0.6, min_samples=4, unit="pictures", flip_average=False
         ),
@@ -79,6 +79,7 @@ def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
             base.schedule, epochs=10, iterations=_passes(1, num_crops), decay_epochs=None
         ),
         clustering=dataclasses.replace(base.clustering, eps=None),
+        fana=_fana(method),
         loss=_loss(method),
     )
 
@@ -106,6 +107,7 @@ def from_bursts(method: Method, seed: int, num_crops: int, random_start: bool) -
         clustering=ClusteringSettings(
             k1=8, k2=2, eps=0.5, min_samples=2, unit="bursts", flip_average=False
         ),
+        fana=_fana(method),
         loss=_loss(method),
         warm_up=warm_up if random_start else _NO_WARM_UP,
     )
@@ -116,9 +118,9 @@ def _passes(count: int, num_crops: int) -> int:
     return math.ceil(count * num_crops / 64)
 
 
-def _fana() -> FanaSettings:
+def _fana(method: Method) -> FanaSettings:
     return FanaSettings(
-        area=0.10,
+        area=0.10 if method == "fancl" else 0.0,
         layer="conv",
         reduction="mean",
         mode="pixels",
