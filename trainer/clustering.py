@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
@@ -55,15 +56,17 @@ def cluster(
     unit_N: NDArray[np.int64],
     apart_P2: NDArray[np.int64],
     settings: ClusteringSettings,
+    device: torch.device | str = "cpu",
 ) -> PseudoLabels:
     """Pseudo-labels of crops from clustering units: crops, or bursts of them.
 
     `unit_N` is each crop's row of `emb_UD`; `apart_P2` are pairs of rows that show two animals
-    (links.cannot_link). Labels are judged by crops, as bursts differ in length. A fixed eps that
+    (links.cannot_link); `device` searches neighbours. Labels are judged by crops, as bursts differ
+    in length. A fixed eps that
     collapses is changed step by step until it does not. What was done is told in `trouble`; check
     `usable` before training on the result.
     """
-    distances = jaccard_distances(emb_UD, settings.k1, settings.k2)
+    distances = jaccard_distances(emb_UD, settings.k1, settings.k2, device)
     size_U = np.bincount(unit_N, minlength=len(emb_UD))
 
     def labels_at(eps: float) -> NDArray[np.int64]:

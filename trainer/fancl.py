@@ -107,7 +107,7 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
         losses: list[Losses] = []
         if labels.usable:
             skipped = 0
-            losses = _train_one_epoch(training, fana, views, labels.label_N, epoch)
+            losses = train_one_epoch(training, fana, views, labels.label_N, epoch)
         else:
             skipped += 1
             listener.on_trouble(f"epoch {epoch}: nothing to learn from, skipped")
@@ -162,7 +162,13 @@ def _timed_labels(training: Training, views: Views) -> tuple[PseudoLabels, float
         )
     on_cpu = emb_ND.cpu().numpy()
     began = time.monotonic()
-    labels = pseudo_labels(on_cpu, training.burst_N, training.apart_P2, training.config.clustering)
+    labels = pseudo_labels(
+        on_cpu,
+        training.burst_N,
+        training.apart_P2,
+        training.config.clustering,
+        training.pixels.device,
+    )
     return labels, time.monotonic() - began
 
 
@@ -171,14 +177,15 @@ def pseudo_labels(
     burst_N: NDArray[np.int64],
     apart_P2: NDArray[np.int64],
     settings: ClusteringSettings,
+    device: torch.device | str = "cpu",
 ) -> PseudoLabels:
     """A label a crop from clustering the clean embeddings, or the means of their bursts."""
     if settings.unit == "pictures":
-        return cluster(emb_ND, np.arange(len(emb_ND)), apart_P2, settings)
-    return cluster(burst_means(emb_ND, burst_N), burst_N, apart_P2, settings)
+        return cluster(emb_ND, np.arange(len(emb_ND)), apart_P2, settings, device)
+    return cluster(burst_means(emb_ND, burst_N), burst_N, apart_P2, settings, device)
 
 
-def _train_one_epoch(
+def train_one_epoch(
     training: Training, fana: Fana, views: Views, label_N: NDArray[np.int64], epoch: int
 ) -> list[Losses]:
     config, networks = training.config, training.networks

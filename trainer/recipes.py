@@ -32,8 +32,10 @@ def choose(
     """
     if recipe == "paper":
         return paper(method, seed, num_crops)
+    if bursts and random_start:
+        return from_scratch(method, seed, num_crops)
     if bursts:
-        return from_bursts(method, seed, num_crops, random_start)
+        return from_bursts(method, seed, num_crops)
     return from_pictures(method, seed, num_crops)
 
 
@@ -84,16 +86,30 @@ def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
     )
 
 
-def from_bursts(method: Method, seed: int, num_crops: int, random_start: bool) -> FanclConfig:
-    """Settings where bursts are known; a random start is warmed up on them first.
+def from_bursts(method: Method, seed: int, num_crops: int) -> FanclConfig:
+    """Pretrained weights and known bursts: their means are clustered, batches mix a cluster's.
+
+    Strong augmentation and no mirroring: flanks differ. Chosen on real cows (docs/LOG.md).
+    """
+    base = from_pictures(method, seed, num_crops)
+    return dataclasses.replace(
+        base,
+        batch=dataclasses.replace(base.batch, spread_bursts=True),
+        augment=AugmentSettings(kind="strong", flip=False, erasing=False),
+        clustering=ClusteringSettings(
+            k1=8, k2=2, eps=None, min_samples=2, unit="bursts", flip_average=False
+        ),
+    )
+
+
+def from_scratch(method: Method, seed: int, num_crops: int) -> FanclConfig:
+    """Random weights and known bursts: the encoder is warmed up on them first.
 
     Chosen on drawn worlds (docs/LOG.md), where the warm-up does most of the work.
     """
-    base = paper("fancl", seed, num_crops)
-    warm_up = dataclasses.replace(_NO_WARM_UP, steps=max(400, _passes(8, num_crops)))
+    base = from_bursts(method, seed, num_crops)
     return dataclasses.replace(
         base,
-        method=method,
         schedule=ScheduleSettings(
             epochs=6,
             iterations=max(40, _passes(2, num_crops)),
@@ -103,13 +119,9 @@ def from_bursts(method: Method, seed: int, num_crops: int, random_start: bool) -
             cosine=False,
             freeze_statistics=False,
         ),
-        augment=AugmentSettings(kind="strong", flip=False, erasing=False),
-        clustering=ClusteringSettings(
-            k1=8, k2=2, eps=0.5, min_samples=2, unit="bursts", flip_average=False
-        ),
-        fana=_fana(method),
-        loss=_loss(method),
-        warm_up=warm_up if random_start else _NO_WARM_UP,
+        batch=dataclasses.replace(base.batch, spread_bursts=False),
+        clustering=dataclasses.replace(base.clustering, eps=0.5),
+        warm_up=dataclasses.replace(_NO_WARM_UP, steps=max(400, _passes(8, num_crops))),
     )
 
 

@@ -30,7 +30,7 @@ def test_cluster_contrasts_own_program_has_larger_batches_and_erasing() -> None:
 
 
 def test_both_methods_differ_by_their_losses_and_noise_alone() -> None:
-    for recipe in (recipes.from_pictures, lambda *a: recipes.from_bursts(*a, False)):
+    for recipe in (recipes.from_pictures, recipes.from_bursts, recipes.from_scratch):
         fancl, base = recipe("fancl", 1, 500), recipe("cluster-contrast", 1, 500)
         same = dataclasses.replace(fancl, method=base.method, loss=base.loss, fana=base.fana)
         assert same == base
