@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edge.errors import InputError
 from trainer.terminal import Terminal, Version, device_named, plain_errors
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -17,13 +19,24 @@ def evaluate() -> None:
     _app()
 
 
-@_app.command(epilog="Example: fancl-eval runs/first herd/metadata.csv --per-query queries.csv")
+class Protocol(str, enum.Enum):
+    by_split = "split"  # str has a method named split
+    time_aware = "time-aware"
+    encounter_disjoint = "encounter-disjoint"
+
+
+@_app.command(
+    epilog="Examples: fancl-eval runs/first herd/metadata.csv --rerank --open-set 0.3   "
+    "Another encoder on the same photos: fancl-eval timm:hf-hub:BVRA/MegaDescriptor-T-224 "
+    "herd/metadata.csv"
+)
 def _evaluate(
     source: Annotated[
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A run, a checkpoint, a model.onnx, or timm:NAME (frozen encoder).",
+            help="A run, a checkpoint, a model.onnx, or a published encoder as it is: timm:NAME, "
+            "timm:hf-hub:ORG/NAME (MegaDescriptor, MiewID), timm:local-dir:FOLDER.",
         ),
     ],
     data: Annotated[
@@ -35,8 +48,68 @@ def _evaluate(
             "labelled pictures without splits: then each picture is matched with all others.",
         ),
     ],
+    protocol: Annotated[
+        Protocol,
+        typer.Option(
+            help="Who is asked about. split: as the table says. time-aware: each animal's later "
+            "encounters, with the earlier ones as gallery (needs times). encounter-disjoint: the "
+            "same by the table's order (needs encounters). Rows of the train split take no part."
+        ),
+    ] = Protocol.by_split,
+    query_share: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=0.99, help="Share of an animal's encounters that these two ask about."
+        ),
+    ] = 0.5,
+    exclude_encounter: Annotated[
+        bool,
+        typer.Option(
+            help="Leave out pairs of one animal in one encounter: frames of a burst are too easy."
+        ),
+    ] = True,
+    rerank: Annotated[
+        bool,
+        typer.Option(
+            "--rerank", help="Add a row with k-reciprocal re-ranking (Zhong et al. 2017)."
+        ),
+    ] = False,
+    flip: Annotated[
+        bool,
+        typer.Option("--flip", help="Add a row with each picture averaged with its mirror image."),
+    ] = False,
+    open_set: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            metavar="SHARE",
+            help="Hold this share of the animals out of the gallery: BAKS (known animals named "
+            "rightly), BAUS (unknown ones rejected), their geometric mean, AUROC.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Who is held out; by default seeds 0 to 4, mean and deviation."),
+    ] = None,
+    pseudo_labels: Annotated[
+        bool,
+        typer.Option(
+            "--pseudo-labels",
+            help="Compare a run's clusters with the animals in DATA's train rows.",
+        ),
+    ] = False,
     weights: Annotated[
-        str | None, typer.Option(metavar="FILE|imagenet|none", help="For timm:NAME.")
+        str | None,
+        typer.Option(
+            metavar="FILE|FOLDER|imagenet|none",
+            help="For timm:NAME a safetensors file; for hf-hub names the downloaded folder with "
+            "config.json and weights, where there is no network.",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Input size for timm: names; by default the model's own."),
     ] = None,
     boxes: Annotated[
         Path | None, typer.Option(help="MegaDetector JSON with the animal boxes.")
@@ -52,17 +125,45 @@ def _evaluate(
     device: Annotated[str, typer.Option(help="cpu, cuda ...; by default a GPU if any.")] = "auto",
     version: Version = False,
 ) -> None:
-    """How well an encoder finds the same animal again: mAP and rank-1/5/10, beside controls."""
-    from trainer.evaluate import evaluate_source, write_per_query
+    """How well an encoder finds the same animal again, beside controls.
+
+    mAP: how high an animal's pictures rank among all. rank-k: queries with the animal among the
+    first k. mINP: what share of the list is right that must be read to find all its pictures.
+    """
+    from trainer.evaluate import EvalRequest, evaluate_source
+    from trainer.openset import SEEDS
+    from trainer.outcome import write_per_query
+    from trainer.protocol import Rules
 
     with plain_errors("nothing was written"):
+        request = EvalRequest(
+            source=source,
+            data=data,
+            boxes=boxes,
+            weights=weights,
+            size=_parse_size(size) if size else None,
+            rules=Rules(
+                protocol=protocol.value,
+                query_share=query_share,
+                exclude_encounter=exclude_encounter,
+            ),
+            controls=controls,
+            flip=flip,
+            rerank=rerank,
+            open_set_share=open_set,
+            open_set_seeds=SEEDS if seed is None else (seed,),
+            pseudo_labels=pseudo_labels,
+            device=device_named(device),
+        )
         with Terminal() as terminal:
-            outcome = evaluate_source(
-                source, data, weights, boxes, controls, device_named(device), terminal
-            )
+            outcome = evaluate_source(request, terminal)
         if per_query is not None:
             write_per_query(per_query, outcome)
-    if as_json:
-        print(json.dumps(outcome.to_json()))
-    else:
-        print(outcome.to_text())
+    print(json.dumps(outcome.to_json()) if as_json else outcome.to_text())
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not all(part.isdigit() and int(part) >= 16 for part in (height, width)):
+        raise InputError(f"--size {text}: write height x width in pixels, for example 128x256")
+    return int(height), int(width)

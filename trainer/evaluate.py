@@ -1,241 +1,153 @@
-"""What `fancl-eval` does: an encoder's retrieval figures on labelled pictures, beside controls."""
+"""What `fancl-eval` does: an encoder's figures on labelled pictures, beside controls."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge.detect import BoxesFile
-from edge.encoder import open_encoder
 from edge.errors import InputError
-from edge.pictures import Collection, read_collection
-from edge.preprocess import InputSpec
-from trainer import checkpoint
-from trainer.backbone import load_backbone
-from trainer.checkpoint import load_encoder
-from trainer.data import Crops, load_crops
-from trainer.encoder import Encoder, embed, new_encoder, set_neck_statistics
-from trainer.metrics import Retrieval, retrieval
-from trainer.run import Narrator
+from trainer.candidate import (
+    Candidate,
+    controls_of,
+    embed_flipped,
+    is_published,
+    open_candidate,
+)
+from trainer.encoder import Encoder, Precision, embed
+from trainer.metrics import Retrieval
+from trainer.openset import OpenSet, open_set
+from trainer.outcome import Match, Outcome, Row
+from trainer.protocol import Rules
+from trainer.pseudo import score_pseudo_labels
+from trainer.public import Size
+from trainer.rerank import rerank
+from trainer.retrieved import retrieved
+from trainer.trial import Trial, labelled_collection, load_trial
 
-Embedder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-_CONTROL_SEED = 0
-_TIMM = "timm:"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """Something that embeds crops, and the input it wants."""
-
-    name: str
-    spec: InputSpec
-    embed: Embedder
+if TYPE_CHECKING:  # trainer.run may score an encoder while it trains
+    from trainer.run import Narrator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Match:
-    """A query with its best identity and the best other one; the latter may be absent."""
+class EvalRequest:
+    """What the user asked for, before the data are known."""
 
-    path: str
-    identity: str
-    best_identity: str
-    best_similarity: float
-    runner_up_identity: str | None
-    runner_up_similarity: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
     source: str
-    protocol: str
-    figures: Retrieval
-    controls: tuple[tuple[str, Retrieval], ...]
-    matches: tuple[Match, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        content: dict[str, Any] = _figures_json(self.figures)
-        content["source"] = self.source
-        content["protocol"] = self.protocol
-        content["controls"] = {name: _figures_json(one) for name, one in self.controls}
-        return content
-
-    def to_text(self) -> str:
-        rows = [(self.source, self.figures), *self.controls]
-        width = max(len(name) for name, _ in rows)
-        head = f"{'':{width}}   mAP  rank-1  rank-5  rank-10"
-        lines = [
-            f"{name:{width}}  {100 * one.mean_ap:4.1f}  {100 * one.rank1:6.1f}  "
-            f"{100 * one.rank5:6.1f}  {100 * one.rank10:7.1f}"
-            for name, one in rows
-        ]
-        skipped = (
-            f"; {self.figures.num_skipped} queries left out: their animal is not in the gallery"
-            if self.figures.num_skipped
-            else ""
-        )
-        return "\n".join(
-            [head, *lines, f"{self.figures.num_queries} queries, {self.protocol}{skipped} (in %)"]
-        )
+    data: Path
+    boxes: Path | None
+    weights: str | None
+    size: Size | None
+    rules: Rules
+    controls: bool
+    flip: bool
+    rerank: bool
+    open_set_share: float | None  # of the animals; None: not asked for
+    open_set_seeds: tuple[int, ...]
+    pseudo_labels: bool
+    device: torch.device
 
 
-def _figures_json(figures: Retrieval) -> dict[str, Any]:
-    return {
-        "mAP": figures.mean_ap,
-        "rank1": figures.rank1,
-        "rank5": figures.rank5,
-        "rank10": figures.rank10,
-        "queries": figures.num_queries,
-    }
+def evaluate_source(request: EvalRequest, narrator: Narrator) -> Outcome:
+    """Figures of SOURCE and its controls.
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Split:
-    query: Crops
-    gallery: Crops
-    same: bool  # queries are the gallery: a crop is not matched with its own picture
-
-
-def evaluate_source(
-    source: str,
-    data: Path,
-    weights: str | None,
-    boxes: Path | None,
-    controls: bool,
-    device: torch.device,
-    narrator: Narrator,
-) -> Outcome:
-    """Figures of SOURCE and its controls; raises InputError where the data carry no labels."""
-    candidate = _open(source, weights, device)
-    split = _load(data, candidate.spec, boxes, narrator)
-    others = _controls(source, split, device) if controls else []
-    similarity = _similarity(candidate, split)
-    figures = _figures(similarity, split)
-    if not figures.num_queries:
-        raise InputError(
-            f"no query in {data} shows an animal that another gallery picture shows too; "
-            "evaluation needs at least two pictures of an animal"
-        )
+    Raises InputError where the data carry no labels, or not what a protocol needs, and what
+    opening the source raises.
+    """
+    pseudo_labels = (
+        score_pseudo_labels(Path(request.source), request.data, request.boxes, narrator)
+        if request.pseudo_labels
+        else None
+    )
+    if is_published(request.source):
+        labelled_collection(request.data)  # before anything is downloaded
+    candidate = open_candidate(request.source, request.weights, request.size, request.device)
+    trial = load_trial(request.data, candidate.spec, request.boxes, request.rules, narrator)
+    emb_ND = candidate.embed(trial.crops.images_NHWC)
+    similarity_QG = trial.similarity(emb_ND)
+    first = _row(request, request.source, trial, emb_ND)
+    if not first.figures.num_queries:
+        raise InputError(_nothing_to_find(request.data, trial))
     return Outcome(
-        source=source,
-        protocol=(
-            "each crop against those of all other pictures"
-            if split.same
-            else f"gallery of {len(split.gallery)}"
-        ),
-        figures=figures,
-        controls=tuple((one.name, _figures(_similarity(one, split), split)) for one in others),
-        matches=_matches(similarity, split),
+        source=first,
+        variants=tuple(_variants(request, candidate, trial, emb_ND)),
+        controls=tuple(_controls(request, trial)),
+        division=trial.division,
+        pseudo_labels=pseudo_labels,
+        matches=_matches(similarity_QG, trial),
+        retrieved=retrieved(trial, similarity_QG),
     )
 
 
-def _open(source: str, weights: str | None, device: torch.device) -> Candidate:
-    if source.startswith(_TIMM):
-        spec = InputSpec(height=128, width=256, resize="squash", pad_value=0)
-        loaded = load_backbone(source.removeprefix(_TIMM), weights, spec.height, spec.width)
-        return _torch_candidate(source, Encoder(loaded.spec, loaded.module), spec, device)
-    if weights is not None:
-        raise InputError("--weights is for timm:NAME; a run or model file carries its own")
-    path = Path(source)
-    if path.suffix == ".onnx":
-        encoder = open_encoder(path)
-        return Candidate(name=source, spec=encoder.manifest.input, embed=encoder.embed)
-    stored = load_encoder(path)
-    return _torch_candidate(source, stored.encoder, stored.facts.input, device)
+def score_encoder(
+    encoder: Encoder, trial: Trial, device: torch.device, precision: Precision = "fp32"
+) -> Retrieval:
+    """Figures of an encoder in memory on crops in memory; leaves it in eval mode."""
+    emb_ND = embed(encoder, trial.crops.images_NHWC, device, precision)
+    return trial.score(trial.similarity(emb_ND))
 
 
-def _torch_candidate(
-    name: str, encoder: Encoder, spec: InputSpec, device: torch.device
-) -> Candidate:
-    encoder = encoder.to(device)
-    return Candidate(name=name, spec=spec, embed=lambda images: embed(encoder, images, device))
+def _row(request: EvalRequest, name: str, trial: Trial, emb_ND: NDArray[np.float32]) -> Row:
+    figures = trial.score(trial.similarity(emb_ND))
+    found: OpenSet | None = None
+    if request.open_set_share is not None and figures.num_queries:
+        found = open_set(trial, emb_ND, request.open_set_share, request.open_set_seeds)
+    return Row(name=name, figures=figures, open_set=found)
 
 
-def _controls(source: str, split: _Split, device: torch.device) -> list[Candidate]:
-    """The run's own start, and random weights whose neck has seen the gallery (no labels)."""
-    run = Path(source) if Path(source).is_dir() else Path(source).parent
-    if Path(source).suffix == ".onnx" or not (run / checkpoint.START).is_file():
-        return []
-    start = load_encoder(run / checkpoint.START)
-    torch.manual_seed(_CONTROL_SEED)
-    untrained = new_encoder(start.facts.backbone).to(device)
-    set_neck_statistics(untrained, split.gallery.images_NHWC, device, "fp32")
-    random = _torch_candidate("random weights", untrained, start.facts.input, device)
-    if start.facts.weights == "none":
-        return [random]
-    name = f"frozen ({start.facts.weights})"
-    return [_torch_candidate(name, start.encoder, start.facts.input, device), random]
+def _variants(
+    request: EvalRequest, candidate: Candidate, trial: Trial, emb_ND: NDArray[np.float32]
+) -> Iterator[Row]:
+    if request.rerank:
+        yield _reranked("re-ranking", trial, emb_ND)
+    if request.flip:
+        both_ND = embed_flipped(candidate, trial.crops.images_NHWC)
+        yield _row(request, "flip", trial, both_ND)
+        if request.rerank:
+            yield _reranked("flip, re-ranking", trial, both_ND)
 
 
-def _load(data: Path, spec: InputSpec, boxes: Path | None, narrator: Narrator) -> _Split:
-    everything = read_collection(data)
-    if not everything.labelled:
-        raise InputError(
-            f"{data} has no labels: evaluation needs an `identity` column, or pictures in one "
-            "folder an animal"
-        )
-    box_file = BoxesFile(boxes) if boxes else None
-
-    def crops(split: str | None) -> Crops:
-        found = load_crops(
-            _named(read_collection(data, split), narrator),
-            spec,
-            box_file,
-            progress=lambda done, total: narrator.progress(
-                f"reading {split or 'pictures'}", done, total
-            ),
-        )
-        for name, reason in found.skipped:
-            narrator.say(f"left out: {name}: {reason}")
-        return found
-
-    splits = {picture.split for picture in everything.pictures}
-    if {"query", "gallery"} <= splits:
-        return _Split(query=crops("query"), gallery=crops("gallery"), same=False)
-    whole = crops(None)
-    return _Split(query=whole, gallery=whole, same=True)
+def _reranked(name: str, trial: Trial, emb_ND: NDArray[np.float32]) -> Row:
+    """Without open-set figures: a re-ranked similarity is no cosine that a threshold was for."""
+    division = trial.division
+    similarity_QG = rerank(emb_ND, division.query_Q, division.gallery_G)
+    figures = trial.score(trial.without_excluded(similarity_QG))
+    return Row(name=name, figures=figures, open_set=None)
 
 
-def _named(collection: Collection, narrator: Narrator) -> Collection:
-    """Only the pictures whose animal is known."""
-    named = tuple(one for one in collection.pictures if one.identity is not None)
-    if len(named) < len(collection.pictures):
-        narrator.say(f"{len(collection.pictures) - len(named)} pictures name no animal: left out")
-    return dataclasses.replace(collection, pictures=named)
+def _controls(request: EvalRequest, trial: Trial) -> Iterator[Row]:
+    if not request.controls:
+        return
+    gallery_images_GHWC = trial.crops.images_NHWC[trial.division.gallery_G]
+    for one in controls_of(request.source, gallery_images_GHWC, request.device):
+        yield _row(request, one.name, trial, one.embed(trial.crops.images_NHWC))
 
 
-def _similarity(candidate: Candidate, split: _Split) -> NDArray[np.float32]:
-    """[Q, G]; -inf where query and gallery row are of the same picture."""
-    gallery_GD = candidate.embed(split.gallery.images_NHWC)
-    if not split.same:
-        return candidate.embed(split.query.images_NHWC) @ gallery_GD.T
-    similarity = gallery_GD @ gallery_GD.T
-    picture = np.array([fact.sha256 for fact in split.gallery.facts])
-    similarity[picture[:, None] == picture[None, :]] = -np.inf
-    return similarity
+def _nothing_to_find(data: Path, trial: Trial) -> str:
+    sentence = (
+        f"no query in {data} shows an animal that another gallery picture shows too; "
+        "evaluation needs at least two pictures of an animal"
+    )
+    if trial.division.encounters_excluded and trial.division.num_encounter_pairs:
+        sentence += ", of two encounters, or --no-exclude-encounter"
+    return sentence
 
 
-def _identities(crops: Crops) -> NDArray[np.str_]:
-    return np.array([fact.picture.identity or "" for fact in crops.facts])
-
-
-def _figures(similarity_QG: NDArray[np.float32], split: _Split) -> Retrieval:
-    return retrieval(similarity_QG, _identities(split.query), _identities(split.gallery))
-
-
-def _matches(similarity_QG: NDArray[np.float32], split: _Split) -> tuple[Match, ...]:
-    names, index_G = np.unique(_identities(split.gallery), return_inverse=True)
+def _matches(similarity_QG: NDArray[np.float32], trial: Trial) -> tuple[Match, ...]:
+    names, own_G = np.unique(trial.gallery_identity_G, return_inverse=True)
+    facts = [trial.crops.facts[row] for row in trial.division.query_Q]
     matches = []
-    for fact, row in zip(split.query.facts, similarity_QG, strict=True):
+    for fact, row in zip(facts, similarity_QG, strict=True):
         best_I = np.full(len(names), -np.inf)
-        np.maximum.at(best_I, index_G, row)
+        np.maximum.at(best_I, own_G, row)
         first, *rest = np.argsort(-best_I, kind="stable")[:2]
+        if not np.isfinite(best_I[first]):
+            continue  # every gallery picture is of the query's own picture or encounter
         second = rest[0] if rest and np.isfinite(best_I[rest[0]]) else None
         matches.append(
             Match(
@@ -248,23 +160,3 @@ def _matches(similarity_QG: NDArray[np.float32], split: _Split) -> tuple[Match, 
             )
         )
     return tuple(matches)
-
-
-def write_per_query(path: Path, outcome: Outcome) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = (
-        "path", "identity", "best_identity", "best_similarity",
-        "runner_up_identity", "runner_up_similarity",
-    )  # fmt: skip
-    rows = [
-        [
-            one.path,
-            one.identity,
-            one.best_identity,
-            f"{one.best_similarity:.6f}",
-            one.runner_up_identity or "",
-            "" if one.runner_up_similarity is None else f"{one.runner_up_similarity:.6f}",
-        ]
-        for one in outcome.matches
-    ]
-    checkpoint.write_rows(path, columns, rows)
