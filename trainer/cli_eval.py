@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edge.errors import InputError
-from trainer.terminal import Terminal, Version, device_named, plain_errors
+from trainer.terminal import Terminal, Version, device_named, parse_size, plain_errors
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -141,7 +140,7 @@ def _evaluate(
             data=data,
             boxes=boxes,
             weights=weights,
-            size=_parse_size(size) if size else None,
+            size=parse_size(size) if size else None,
             rules=Rules(
                 protocol=protocol.value,
                 query_share=query_share,
@@ -160,10 +159,3 @@ def _evaluate(
         if per_query is not None:
             write_per_query(per_query, outcome)
     print(json.dumps(outcome.to_json()) if as_json else outcome.to_text())
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not all(part.isdigit() and int(part) >= 16 for part in (height, width)):
-        raise InputError(f"--size {text}: write height x width in pixels, for example 128x256")
-    return int(height), int(width)

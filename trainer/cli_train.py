@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.errors import InputError
-from trainer.terminal import Terminal, Version, console, device_named, plain_errors
+from trainer.terminal import Terminal, Version, console, device_named, parse_size, plain_errors
 
 if TYPE_CHECKING:  # so that --help and --version need no torch
     from trainer.settings import FanclConfig, ScheduleSettings
@@ -197,7 +197,7 @@ def _train(
     ):
         if method is Method.supervised and (changes or recipe is Recipe.paper):
             raise InputError("--set and --recipe are for the label-free methods, not supervised")
-        height, width = _parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
+        height, width = parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
         in_paper = recipe is Recipe.paper or method is Method.supervised
         request = RunRequest(
             data=data,
@@ -215,10 +215,3 @@ def _train(
         )
         run_training(request, terminal)
     console.print(f"done: {out}; next: fancl-export {out} --onnx", markup=False, soft_wrap=True)
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) >= 16 for part in parts):
-        raise InputError(f"--size {text}: write height x width in pixels, for example 128x256")
-    return int(parts[0]), int(parts[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from trainer.candidate import (
 )
 from trainer.encoder import Encoder, Precision, embed
 from trainer.metrics import Retrieval
+from trainer.narrator import Narrator
 from trainer.openset import OpenSet, open_set
 from trainer.outcome import Match, Outcome, Row
 from trainer.protocol import Rules
@@ -29,9 +29,6 @@ from trainer.public import Size
 from trainer.rerank import rerank
 from trainer.retrieved import retrieved
 from trainer.trial import Trial, labelled_collection, load_trial
-
-if TYPE_CHECKING:  # trainer.run may score an encoder while it trains
-    from trainer.run import Narrator
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,9 @@ from edge.detect import Box, BoxesFile
 from edge.errors import InputError
 from edge.preprocess import InputSpec
 from trainer.data import CropFact, load_crops
+from trainer.narrator import Narrator
 from trainer.protocol import TRAIN
 from trainer.trial import labelled_collection
-
-if TYPE_CHECKING:  # trainer.run may score an encoder while it trains
-    from trainer.run import Narrator
 
 # Pixels are not looked at; decoding gives a picture's size, which boxes in pixels need.
 _TINY = InputSpec(height=1, width=1, resize="squash", pad_value=0)

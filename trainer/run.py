@@ -18,11 +18,12 @@ from trainer import fancl_run, precision, supervised_run
 from trainer.backbone import IMAGENET, NO_WEIGHTS, SMALL_CNN, load_backbone
 from trainer.bursts import BurstUse, find_bursts, worth_using
 from trainer.data import Crops, load_crops
+from trainer.narrator import Narrator
 from trainer.rundir import open_run, record_of, refuse_foreign_folder
-from trainer.scoring import load_labelled
+from trainer.scoring import load_truth
 from trainer.settings import FanclConfig
 from trainer.supervised import SupervisedConfig
-from trainer.workplace import Narrator, Workplace, new_encoder
+from trainer.workplace import Workplace, new_encoder
 
 
 class Configure(Protocol):
@@ -73,7 +74,9 @@ def train(request: RunRequest, narrator: Narrator) -> None:
         identities, label_N = supervised_run.labels_of(crops)
     else:
         fancl_run.refuse(encoder, config, len(crops))
-    labelled = load_labelled(request.data, spec, request.boxes, crops) if request.score else None
+    truth = (
+        load_truth(request.data, spec, request.boxes, crops, narrator) if request.score else None
+    )
     record = record_of(request.data, request.boxes, spec, loaded, crops, request.bursts, config)
     if open_run(request.out, record, narrator.say):
         return
@@ -84,7 +87,7 @@ def train(request: RunRequest, narrator: Narrator) -> None:
         encoder=encoder,
         spec=spec,
         crops=crops,
-        labelled=labelled,
+        truth=truth,
         device=request.device,
         precision=precision.settle(
             request.out, request.precision, encoder, request.device, narrator.say

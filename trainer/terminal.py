@@ -104,3 +104,10 @@ def device_named(name: str):
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device {name}: no CUDA device is usable here; use --device cpu")
     return device
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) >= 16 for part in parts):
+        raise InputError(f"--size {text}: write height x width in pixels, for example 128x256")
+    return int(parts[0]), int(parts[1])

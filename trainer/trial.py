@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,8 @@ from edge.pictures import Collection, read_collection
 from edge.preprocess import InputSpec
 from trainer.data import Crops, load_crops
 from trainer.metrics import Retrieval, retrieval
+from trainer.narrator import Narrator
 from trainer.protocol import Division, Rules, divide, rows_for
-
-if TYPE_CHECKING:  # trainer.run may score an encoder while it trains
-    from trainer.run import Narrator
 
 
 @dataclass(frozen=True, kw_only=True)

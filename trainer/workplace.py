@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,15 +17,9 @@ from trainer.backbone import NO_WEIGHTS, LoadedBackbone, load_backbone
 from trainer.checkpoint import EncoderFacts, StoredEncoder
 from trainer.data import Crops
 from trainer.encoder import Encoder, Precision, set_neck_statistics
+from trainer.narrator import Narrator
 from trainer.rundir import cell, read_rows
-from trainer.scoring import NOT_SCORED, Labelled, Scores, score
-
-
-class Narrator(Protocol):
-    """What a run says while it goes on; the command line shows it, tests collect it."""
-
-    def say(self, sentence: str) -> None: ...
-    def progress(self, what: str, done: int, total: int, note: str = "") -> None: ...
+from trainer.scoring import NOT_SCORED, Scores, Truth, score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +32,7 @@ class Workplace:
     encoder: Encoder  # on the device
     spec: InputSpec
     crops: Crops
-    labelled: Labelled | None  # to score each epoch on
+    truth: Truth | None  # to score each epoch on
     device: torch.device
     precision: Precision
     narrator: Narrator
@@ -65,9 +59,9 @@ class Workplace:
         self.save_encoder(checkpoint.START, epoch=0)
 
     def scores(self, label_N: Any = None) -> Scores:
-        if self.labelled is None:
+        if self.truth is None:
             return NOT_SCORED
-        return score(self.encoder, self.labelled, label_N, self.device)
+        return score(self.encoder, self.truth, label_N, self.device)
 
 
 def new_encoder(loaded: LoadedBackbone, seed: int, device: torch.device) -> Encoder:
