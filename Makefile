@@ -4,6 +4,9 @@ PYTHON ?= python3
 WORLD_SEED ?= 1
 TRAIN_SEED ?= 1
 OUT ?= demo
+# Real animals and pretrained weights for bench-quality; they are not part of the project.
+DATA ?= ../shared/data
+WEIGHTS ?= ../shared/weights
 
 # Only the demo's own folder is cleared; one that you name with OUT= must be empty.
 CLEAR_DEMO := $(if $(filter file,$(origin OUT)),rm -rf demo,true)
@@ -13,7 +16,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo dist installed
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-clustering bench-training dist installed
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -54,6 +57,18 @@ fault: env  ## kills and full disks
 
 bench-demo: env  ## the demo over fresh pairs of seeds: two, or ten with FULL=1; goes on where it stopped
 	@$(PY) benchmarks/demo_seeds.py --out benchmarks/results/demo --pairs $(if $(FULL),10,2)
+
+bench-quality: env  ## training on real animals (DATA= WEIGHTS=); all sets and seeds with FULL=1; goes on where it stopped
+	@$(PY) benchmarks/quality.py --data $(DATA) --weights $(WEIGHTS) --out benchmarks/results/quality \
+	    $(if $(FULL),--full)
+	@$(if $(FULL),$(PY) benchmarks/ablation.py --data $(DATA) --weights $(WEIGHTS) \
+	    --out benchmarks/results/ablation,true)
+
+bench-clustering: env  ## neighbours, Jaccard and DBSCAN at 20,000 and 50,000 pictures
+	@$(PY) benchmarks/clustering.py --out benchmarks/results/clustering
+
+bench-training: env  ## a training step against the bare networks, on a GPU
+	@$(PY) benchmarks/training_speed.py --out benchmarks/results/training-speed
 
 dist: .venv-build/.ready  ## build the wheel that goes to a device
 	@rm -rf build dist/fancl-*.whl

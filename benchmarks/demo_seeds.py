@@ -8,13 +8,13 @@ in the CSV is not run again. The project's own bar for the demo is printed besid
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from runs import read, write
 
 from trainer.demo import Score, run_demo
 
@@ -30,7 +30,7 @@ def main(
     """Run the demo on several pairs of seeds and sum up."""
     out.mkdir(parents=True, exist_ok=True)
     table = out / "scores.csv"
-    rows = _read(table)
+    rows = read(table)
     done = {(row["world_seed"], row["train_seed"]) for row in rows}
     for pair in range(pairs):
         world_seed, train_seed = first + pair, first + 1000 + pair
@@ -40,26 +40,10 @@ def main(
         shutil.rmtree(folder, ignore_errors=True)  # of a pair that was interrupted
         score = run_demo(folder, world_seed, train_seed)
         rows.append({key: str(value) for key, value in dataclasses.asdict(score).items()})
-        _write(table, rows)
+        write(table, _COLUMNS, rows)
         if not keep:
             shutil.rmtree(folder)
     _sum_up(rows)
-
-
-def _read(table: Path) -> list[dict[str, str]]:
-    if not table.is_file():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _write(table: Path, rows: list[dict[str, str]]) -> None:
-    temporary = table.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(table)
 
 
 def _sum_up(rows: list[dict[str, str]]) -> None:

@@ -10,12 +10,9 @@ sets, methods and seeds, the plain form one set and one seed.
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from runs import command, read, weights_file, write
 
 SIZE, EPOCHS = "128x128", 10
 METHODS: dict[str, list[str]] = {
@@ -76,13 +74,13 @@ def main(
         raise typer.Exit(1)
     out.mkdir(parents=True, exist_ok=True)
     table = out / "runs.csv"
-    rows = _read(table)
+    rows = read(table)
     done = {(row["set"], row["method"], row["seed"]) for row in rows}
     todo = [job for job in _jobs(full) if (job.of.name, job.method, str(job.seed)) not in done]
     for number, job in enumerate(todo, start=1):
         print(f"{number}/{len(todo)}: {job.of.name}, {job.method}, seed {job.seed}", flush=True)
         rows += _run(job, data, weights, out, {(row["set"], row["method"]) for row in rows}, keep)
-        _write(table, rows)
+        write(table, COLUMNS, rows)
     text = _table(rows)
     (out / "table.md").write_text(text, encoding="utf-8")
     print(text)
@@ -105,14 +103,14 @@ def _run(
     began = time.monotonic()
     run = out / f"{job.of.name}-{job.method.replace(' ', '')}-{job.seed}"
     table = data / job.of.name / "metadata.csv"
-    (file,) = weights.glob(f"{job.of.backbone}*.safetensors")
-    _command(
+    file = weights_file(weights, job.of.backbone)
+    command(
         "fancl-train", table, "--out", run, "--backbone", job.of.backbone, "--weights", file,
         "--size", SIZE, "--epochs", EPOCHS, "--iterations", job.of.iterations,
         "--seed", job.seed, "--score", *METHODS[job.method],
     )  # fmt: skip
-    figures = json.loads(_command("fancl-eval", run, table, "--json", quiet=True))
-    epochs = _read(run / "metrics.csv")
+    figures = json.loads(command("fancl-eval", run, table, "--json"))
+    epochs = read(run / "metrics.csv")
     shares = [float(row["largest_share"]) for row in epochs if row.get("largest_share")]
     row = {
         "set": job.of.name,
@@ -145,22 +143,6 @@ def _control(
         "rank1": f"{figures['rank1']:.4f}",
         "queries": str(int(figures["queries"])),
     }
-
-
-def _command(name: str, *words: object, quiet: bool = False) -> str:
-    """One command of this installation; its words on stdout, if `quiet` its progress hidden."""
-    script = Path(sys.executable).with_name(name)
-    done = subprocess.run(
-        [str(script), *map(str, words)],
-        check=False,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE if quiet else None,
-    )
-    if done.returncode != 0:
-        print(f"{name} ended with exit code {done.returncode}: {done.stderr or 'see above'}")
-        raise typer.Exit(1)
-    return done.stdout
 
 
 def _table(rows: list[dict[str, str]]) -> str:
@@ -196,22 +178,6 @@ def _line(name: str, method: str, rows: list[dict[str, str]]) -> str:
         cell("minutes", 1, 1),
     ]
     return "| " + " | ".join(cells) + " |"
-
-
-def _read(table: Path) -> list[dict[str, str]]:
-    if not table.is_file():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _write(table: Path, rows: list[dict[str, str]]) -> None:
-    temporary = table.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(table)
 
 
 if __name__ == "__main__":
