@@ -119,6 +119,6 @@ def _sentence(report: EpochReport, epochs: int) -> str:
     loss = "skipped" if report.loss is None else f"loss {report.loss:.3f}"
     return (
         f"epoch {report.epoch}/{epochs}: {loss}, {report.num_clusters} clusters "
-        f"(largest {report.largest_share:.0%}), {report.num_outliers} crops left out, "
-        f"{report.seconds:.0f} s"
+        f"(eps {report.eps:.2f}, largest {report.largest_share:.0%}), "
+        f"{report.num_outliers} crops left out, {report.seconds:.0f} s"
     )
