@@ -1,0 +1,1 @@
+"""The page about one training run: what was trained, how it went, how good it is."""
