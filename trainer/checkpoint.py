@@ -7,6 +7,7 @@ RUN/clusters.csv         pseudo-labels of the last epoch
 RUN/encoder.safetensors  the encoder to evaluate and export, with all that rebuilds it
 RUN/start.safetensors    the same before training: the frozen control
 RUN/state.safetensors    everything needed to go on after a stop
+RUN/report.html          how it went, to look at
 """
 
 from __future__ import annotations

@@ -121,6 +121,13 @@ def _evaluate(
     per_query: Annotated[
         Path | None, typer.Option(help="Write a CSV with best and runner-up of each query.")
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Write the run's report.html anew, with these retrievals in pictures.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda ...; by default a GPU if any.")] = "auto",
     version: Version = False,
 ) -> None:
@@ -156,6 +163,11 @@ def _evaluate(
         )
         with Terminal() as terminal:
             outcome = evaluate_source(request, terminal)
+            if report:
+                from trainer.report.again import rewrite_report
+
+                page = rewrite_report(Path(source), outcome.retrieved, terminal)
+                terminal.say(f"written: {page}")
         if per_query is not None:
             write_per_query(per_query, outcome)
     print(json.dumps(outcome.to_json()) if as_json else outcome.to_text())

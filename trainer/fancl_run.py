@@ -16,7 +16,7 @@ from trainer.fana import Fana
 from trainer.fancl import EpochReport, Training, train_epochs
 from trainer.links import cannot_link
 from trainer.pixels import Pixels
-from trainer.rundir import num_skipped, require_trained, write_clusters
+from trainer.rundir import num_skipped, write_clusters
 from trainer.settings import FanclConfig, check
 from trainer.views import Networks
 from trainer.workplace import Record, Told, Workplace, told_scores
@@ -69,7 +69,6 @@ def run(place: Workplace, config: FanclConfig, burst_N: NDArray[np.int64]) -> No
         scores = place.scores(end.pseudo_labels.label_N)
         record.add(end.report, end.step_losses, scores)
         place.narrator.say(_sentence(end.report, config.schedule.epochs) + told_scores(scores))
-    require_trained(record.metrics)
 
 
 def _warm_up(

@@ -14,13 +14,20 @@ from edge.detect import BoxesFile
 from edge.errors import InputError
 from edge.pictures import Collection, read_collection
 from edge.preprocess import InputSpec
-from trainer import fancl_run, precision, supervised_run
+from trainer import checkpoint, fancl_run, precision, supervised_run
 from trainer.backbone import IMAGENET, NO_WEIGHTS, SMALL_CNN, load_backbone
 from trainer.bursts import BurstUse, find_bursts, worth_using
 from trainer.data import Crops, load_crops
 from trainer.narrator import Narrator
-from trainer.rundir import open_run, record_of, refuse_foreign_folder
-from trainer.scoring import load_truth
+from trainer.report.page import REPORT, write_report
+from trainer.rundir import (
+    open_run,
+    read_rows,
+    record_of,
+    refuse_foreign_folder,
+    require_trained,
+)
+from trainer.scoring import Truth, load_truth, retrieved_by
 from trainer.settings import FanclConfig
 from trainer.supervised import SupervisedConfig
 from trainer.workplace import Workplace, new_encoder
@@ -79,6 +86,8 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     )
     record = record_of(request.data, request.boxes, spec, loaded, crops, request.bursts, config)
     if open_run(request.out, record, narrator.say):
+        if not (request.out / REPORT).is_file():  # stopped just before it was written
+            _report(request, crops, truth, narrator)
         return
     place = Workplace(
         out=request.out,
@@ -100,6 +109,17 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     else:
         fancl_run.tell_start(place, use_bursts, burst_N)
         fancl_run.run(place, config, burst_N)
+    _report(request, crops, truth, narrator)
+    require_trained(read_rows(request.out / checkpoint.METRICS))
+
+
+def _report(request: RunRequest, crops: Crops, truth: Truth | None, narrator: Narrator) -> None:
+    narrator.say("writing the report")
+    found = None
+    if truth is not None and (request.out / checkpoint.ENCODER).is_file():
+        encoder = checkpoint.load_encoder(request.out).encoder.to(request.device)
+        found = retrieved_by(encoder, truth, request.device)
+    narrator.say(f"look at {write_report(request.out, crops, found)}")
 
 
 def _load(

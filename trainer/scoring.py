@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from edge.errors import InputError
 from edge.preprocess import InputSpec
 from trainer.data import Crops
-from trainer.encoder import Encoder
+from trainer.encoder import Encoder, embed
 from trainer.evaluate import score_encoder
 from trainer.narrator import Narrator
 from trainer.protocol import Rules
 from trainer.pseudo import agreement
+from trainer.retrieved import Retrieved, retrieved
 from trainer.trial import Trial, labelled_collection, load_trial
 
 
@@ -67,3 +68,9 @@ def score(
     if label_N is not None and known_N.any():
         ari = agreement(label_N[known_N], truth.train_identity_N[known_N], 0).ari
     return Scores(mAP=figures.mean_ap, rank1=figures.rank1, ari=ari)
+
+
+def retrieved_by(encoder: Encoder, truth: Truth, device: torch.device) -> Retrieved:
+    """What the encoder finds for each query, with pictures, for the report."""
+    emb_ND = embed(encoder, truth.trial.crops.images_NHWC, device)
+    return retrieved(truth.trial, truth.trial.similarity(emb_ND))

@@ -1,0 +1,36 @@
+"""The report of a finished run, written anew with what an evaluation has found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edge.detect import BoxesFile
+from edge.errors import InputError
+from edge.pictures import read_collection
+from edge.preprocess import InputSpec
+from trainer import checkpoint
+from trainer.data import load_crops
+from trainer.narrator import Narrator
+from trainer.report.page import write_report
+from trainer.retrieved import Retrieved
+
+
+def rewrite_report(run: Path, retrieved: Retrieved, narrator: Narrator) -> Path:
+    """The path of the report; the pictures that the run was trained on are read once more.
+
+    Raises InputError where `run` is no run directory, or its pictures are gone or others.
+    """
+    config = run / checkpoint.CONFIG
+    if not config.is_file():
+        raise InputError(f"{run} is no run of fancl-train: --report needs one as SOURCE")
+    record = json.loads(config.read_text(encoding="utf-8"))
+    boxes = record["boxes"]
+    crops = load_crops(
+        read_collection(Path(record["data"]), split="train"),
+        InputSpec(**record["input"]),
+        BoxesFile(Path(boxes["path"])) if boxes else None,
+        cache_folder=run.parent,
+        progress=lambda done, total: narrator.progress("reading training pictures", done, total),
+    )
+    return write_report(run, crops, retrieved)
