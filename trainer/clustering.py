@@ -154,9 +154,8 @@ def _number_cores(
         (np.ones(int(both.sum()), np.int8), (row[both], col[both])), (len(core_N), len(core_N))
     )
     _, component_N = connected_components(links, directed=False)
-    _, first, number = np.unique(component_N[core_N], return_index=True, return_inverse=True)
-    label_N = np.full(len(core_N), -1)
-    label_N[core_N] = np.argsort(np.argsort(first))[number]
+    label_N = np.full(len(core_N), -1)  # components are numbered by their first row already
+    label_N[core_N] = np.unique(component_N[core_N], return_inverse=True)[1]
     return label_N
 
 

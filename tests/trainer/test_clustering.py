@@ -1,12 +1,12 @@
-"""The sparse Jaccard distance against its definition written out, and what DBSCAN makes of it."""
+"""DBSCAN against scikit-learn's, and pseudo-labels that do not collapse."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.cluster import DBSCAN
 
-from trainer.clustering import ClusteringSettings, cluster
-from trainer.jaccard import MAX_DISTANCE, jaccard_distances
-from trainer.neighbours import nearest
+from trainer.clustering import ClusteringSettings, cluster, dbscan
 
 
 def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -21,48 +21,53 @@ def two_blobs_and_a_loner() -> NDArray[np.float32]:
     return unit_rows(np.concatenate([*blobs, np.eye(8)[2:3]]))
 
 
-def slow_jaccard(emb: NDArray[np.float32], k1: int, k2: int) -> NDArray[np.float64]:
-    """k-reciprocal Jaccard distance (Zhong et al. 2017) by its definition, one row at a time."""
-    n = len(emb)
-    order = nearest(emb, n)
-    full = [set(order[i, :k1]) for i in range(n)]
-    half = [set(order[i, : round(k1 / 2) + 1]) for i in range(n)]
-    reciprocal = [{j for j in full[i] if i in full[j]} for i in range(n)]
-    reciprocal_half = [{j for j in half[i] if i in half[j]} for i in range(n)]
-    weights = np.zeros((n, n))
-    for i in range(n):
-        members = set(reciprocal[i])
-        for c in reciprocal[i]:
-            if len(reciprocal_half[c] & reciprocal[i]) > 2 / 3 * len(reciprocal_half[c]):
-                members |= reciprocal_half[c]
-        for j in members:
-            weights[i, j] = np.exp(-(2 - 2 * float(emb[i] @ emb[j])))
-        weights[i] /= weights[i].sum()
-    if k2 > 1:
-        weights = np.stack([weights[order[i, :k2]].mean(axis=0) for i in range(n)])
-    shared = np.minimum(weights[:, None, :], weights[None, :, :]).sum(axis=2)
-    return np.maximum(1 - shared / (2 - shared), 0)
-
-
 def six_overlapping_blobs() -> NDArray[np.float32]:
     rng = np.random.default_rng(1)
     centres = np.repeat(rng.standard_normal((6, 8)), 10, axis=0)
     return unit_rows(centres + 0.7 * rng.standard_normal((60, 8)))
 
 
-@pytest.mark.parametrize(("k1", "k2"), [(10, 3), (20, 6), (8, 1), (30, 6)])
-def test_distances_equal_the_definition(k1: int, k2: int) -> None:
-    rng = np.random.default_rng(3)
-    centres = rng.standard_normal((9, 16))
-    emb = unit_rows(np.repeat(centres, 7, axis=0) + 0.6 * rng.standard_normal((63, 16)))
-    expected = slow_jaccard(emb, k1, k2)
-    found = jaccard_distances(emb, k1, k2)
-    dense = np.full(expected.shape, np.inf)
-    coordinates = found.tocoo()
-    dense[coordinates.row, coordinates.col] = coordinates.data
-    near = expected <= MAX_DISTANCE - 1e-5
-    np.testing.assert_allclose(dense[near], expected[near], atol=2e-6)
-    assert np.isinf(dense[expected > MAX_DISTANCE + 1e-5]).all()
+FAR = 9.0
+
+
+def graph(distances: NDArray[np.float64]) -> sparse.csr_matrix:
+    """What is farther than 1 is not stored; the diagonal is."""
+    row, col = np.nonzero(distances <= 1.0)
+    return sparse.csr_matrix((distances[row, col], (row, col)), distances.shape)
+
+
+def random_distances(seed: int) -> NDArray[np.float64]:
+    """Points on a line, so that clusters touch and borders are shared; some in one place."""
+    point = np.random.default_rng(seed).integers(0, 400, 120) / 4.0
+    return np.abs(point[:, None] - point[None, :])
+
+
+@pytest.mark.parametrize("min_samples", [1, 2, 4, 7])
+@pytest.mark.parametrize("eps", [0.0, 0.25, 0.5, 1.0])
+def test_labels_are_those_of_scikit_learn(eps: float, min_samples: int) -> None:
+    for seed in range(10):
+        distances = random_distances(seed)
+        model = DBSCAN(eps=max(eps, 1e-9), min_samples=min_samples, metric="precomputed")
+        expected = model.fit(distances).labels_
+        np.testing.assert_array_equal(dbscan(graph(distances), eps, min_samples), expected)
+
+
+def test_a_border_between_two_clusters_joins_the_first() -> None:
+    # rows 0-2 and 4-6 are near each other; row 3 is near 2 and 4, too few to be a core
+    distances = np.full((7, 7), FAR)
+    distances[:3, :3] = distances[4:, 4:] = 0.2
+    for i, j in ((3, 2), (3, 4)):
+        distances[i, j] = distances[j, i] = 0.5
+    np.fill_diagonal(distances, 0.0)
+    assert dbscan(graph(distances), 0.5, 4).tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert dbscan(graph(distances), 0.5, 3).tolist() == [0, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_row_counts_itself_whether_its_zero_is_stored_or_not() -> None:
+    distances = graph(np.where(np.eye(3, dtype=bool), FAR, 0.3))
+    assert distances.nnz == 6
+    assert dbscan(distances, 0.3, 3).tolist() == [0, 0, 0]
+    assert dbscan(distances, 0.3, 4).tolist() == [-1, -1, -1]
 
 
 def test_two_blobs_are_two_clusters_and_the_loner_is_none() -> None:
