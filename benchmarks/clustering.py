@@ -5,7 +5,7 @@
 Embeddings are drawn, width 1280, from seed 0: 15 pictures an animal in bursts of three near-
 duplicates. An animal is a point in 48 dimensions, a burst strays 0.75 of the spread of animals
 from it, a picture 0.15 from its burst; a random map lifts them to the full width, where noise of
-0.1 is added. Animals overlap, the more the more there are.
+0.1 is added. Bursts come in random order. Animals overlap, the more the more there are.
 
 Every size is measured in a process of its own: seconds on the wall, and the peak of resident
 memory above what stood after drawing. At 2,000 pictures the labels are compared with those of
@@ -91,10 +91,10 @@ def main(
 def draw(num_pictures: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Embeddings [N, WIDTH] and the animal of each; see the module's first lines."""
     rng = np.random.default_rng(SEED)
-    animal_N = np.arange(num_pictures) // 15
     burst_N = np.arange(num_pictures) // 3
+    animal_N = rng.permutation(burst_N[-1] + 1)[burst_N] // 5
     lift = rng.standard_normal((48, WIDTH), np.float32) / np.float32(WIDTH**0.5)
-    animals = rng.standard_normal((animal_N[-1] + 1, 48), np.float32)
+    animals = rng.standard_normal((animal_N.max() + 1, 48), np.float32)
     bursts = animals[animal_N[::3]] + 0.75 * rng.standard_normal((burst_N[-1] + 1, 48), np.float32)
     points = bursts[burst_N] + 0.15 * rng.standard_normal((num_pictures, 48), np.float32)
     emb_ND = points @ lift

@@ -10,6 +10,7 @@ sparse rows or on blocks of rows: memory grows with the pictures, not with their
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,8 +20,10 @@ from scipy import sparse
 from trainer.neighbours import nearest
 
 MAX_DISTANCE = 0.95  # distances above it are not stored
-_BLOCK_PAIRS = 4096  # cosines at a time: two gathers of this many rows should stay in cache
+_BLOCK_PAIRS = 512  # cosines at a time: two gathers of this many rows should stay in cache
 _BLOCK_TERMS = 1 << 21  # minima summed at a time
+
+_Near = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
 
 
 def jaccard_distances(
@@ -59,14 +62,13 @@ def distances_from_weights(weights: sparse.csr_matrix) -> sparse.csr_matrix:
 
     `weights`: V with sorted indices, rows summing to 1.
     """
-    columns = weights.tocsc()
-    terms_N = np.add.reduceat(
-        np.diff(columns.indptr).astype(np.int64)[weights.indices], weights.indptr[:-1]
-    )
-    blocks = [_near(weights, columns, rows) for rows in _blocks(terms_N)]
-    distances = sparse.vstack(blocks, format="csr")
-    distances.sort_indices()
-    return distances
+    pairs = _pairs(weights)
+    terms_N = np.add.reduceat(pairs.num_terms, weights.indptr[:-1])
+    parts = [_near(weights, pairs, rows) for rows in _blocks(terms_N)]
+    row, col, distance = (np.concatenate(part) for part in zip(*parts, strict=True))
+    apart = row != col
+    mirrored = np.concatenate([row, col[apart]]), np.concatenate([col, row[apart]])
+    return sparse.csr_matrix((np.concatenate([distance, distance[apart]]), mirrored), weights.shape)
 
 
 def _indicator(neighbours_NK: NDArray[np.int64]) -> sparse.csr_matrix:
@@ -116,20 +118,38 @@ def _blocks(terms_N: NDArray[np.int64]) -> Iterator[slice]:
         start = stop
 
 
-def _near(weights: sparse.csr_matrix, columns: sparse.csc_matrix, rows: slice) -> sparse.csr_matrix:
-    """Distances from `rows` to all rows, as far as MAX_DISTANCE.
+@dataclass(frozen=True, kw_only=True)
+class _Pairs:
+    """For each stored weight V_il: where column l goes on from row i, that row included."""
 
-    Each weight V_il meets column l: one term min(V_il, V_jl) for every j there. The product with
-    an indicator of which terms are whose adds them up; it is far faster than sorting by (i, j).
+    columns: sparse.csc_matrix
+    start: NDArray[np.int32]
+    num_terms: NDArray[np.int64]
+
+
+def _pairs(weights: sparse.csr_matrix) -> _Pairs:
+    columns = weights.tocsc()
+    numbered = (np.arange(weights.nnz), weights.indices, weights.indptr)
+    start = np.empty(weights.nnz, columns.indptr.dtype)
+    start[sparse.csr_matrix(numbered, weights.shape).tocsc().data] = np.arange(weights.nnz)
+    num_terms = columns.indptr[weights.indices + 1].astype(np.int64) - start
+    return _Pairs(columns=columns, start=start, num_terms=num_terms)
+
+
+def _near(weights: sparse.csr_matrix, pairs: _Pairs, rows: slice) -> _Near:
+    """Row, column and distance of the pairs from `rows` to themselves and later rows.
+
+    Each weight V_il meets the rest of column l: one term min(V_il, V_jl) for every j there. The
+    product with an indicator of which terms are whose adds them up; sorting by (i, j) is slower.
     """
     own = slice(weights.indptr[rows.start], weights.indptr[rows.stop])
-    met = np.diff(columns.indptr)[weights.indices[own]]
+    met = pairs.num_terms[own]
     ends = np.cumsum(met)
-    place = np.arange(ends[-1]) + np.repeat(columns.indptr[weights.indices[own]] - ends + met, met)
+    place = np.arange(ends[-1]) + np.repeat(pairs.start[own] - ends + met, met)
     terms = sparse.csr_matrix(
         (
-            np.minimum(columns.data[place], np.repeat(weights.data[own], met)),
-            columns.indices[place],
+            np.minimum(pairs.columns.data[place], np.repeat(weights.data[own], met)),
+            pairs.columns.indices[place],
             np.concatenate([[0], ends]),
         ),
         (len(met), weights.shape[0]),
@@ -138,9 +158,8 @@ def _near(weights: sparse.csr_matrix, columns: sparse.csc_matrix, rows: slice) -
     ones = np.ones(len(met), np.float32)
     whose = sparse.csr_matrix((ones, np.arange(len(met)), starts), (len(starts) - 1, len(met)))
     overlap = (whose @ terms).tocoo()
+    row = overlap.row + rows.start
     distance = np.maximum(1.0 - overlap.data / (2.0 - overlap.data), 0.0)
-    distance[overlap.row + rows.start == overlap.col] = 0.0
+    distance[row == overlap.col] = 0.0
     near = distance <= MAX_DISTANCE
-    return sparse.csr_matrix(
-        (distance[near], (overlap.row[near], overlap.col[near])), overlap.shape
-    )
+    return row[near], overlap.col[near], distance[near]
