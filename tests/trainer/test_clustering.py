@@ -1,12 +1,28 @@
 """DBSCAN against scikit-learn's, and pseudo-labels that do not collapse."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.cluster import DBSCAN
 
-from trainer.clustering import ClusteringSettings, cluster, dbscan
+from trainer.bursts import burst_means
+from trainer.clustering import PseudoLabels, cluster, dbscan
+from trainer.settings import ClusteringSettings
+
+NO_PAIRS = np.zeros((0, 2), np.int64)
+
+
+def fixed(k1: int, k2: int, eps: float | None, min_samples: int) -> ClusteringSettings:
+    return ClusteringSettings(
+        k1=k1, k2=k2, eps=eps, min_samples=min_samples, unit="pictures", flip_average=False
+    )
+
+
+def of_rows(emb: NDArray[np.float32], settings: ClusteringSettings) -> PseudoLabels:
+    return cluster(emb, np.arange(len(emb)), NO_PAIRS, settings)
 
 
 def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -71,9 +87,7 @@ def test_a_row_counts_itself_whether_its_zero_is_stored_or_not() -> None:
 
 
 def test_two_blobs_are_two_clusters_and_the_loner_is_none() -> None:
-    labels = cluster(
-        two_blobs_and_a_loner(), ClusteringSettings(k1=10, k2=3, eps=0.6, min_samples=4)
-    )
+    labels = of_rows(two_blobs_and_a_loner(), fixed(k1=10, k2=3, eps=0.6, min_samples=4))
     assert labels.label_N.tolist() == [0] * 10 + [1] * 10 + [-1]
     assert labels.usable
     assert labels.trouble is None
@@ -81,8 +95,8 @@ def test_two_blobs_are_two_clusters_and_the_loner_is_none() -> None:
 
 def test_a_giant_cluster_is_told_and_eps_made_smaller() -> None:
     emb = six_overlapping_blobs()
-    settings = ClusteringSettings(k1=12, k2=3, eps=0.65, min_samples=2)
-    labels = cluster(emb, settings)
+    settings = fixed(k1=12, k2=3, eps=0.65, min_samples=2)
+    labels = of_rows(emb, settings)
     assert labels.usable
     assert labels.eps < 0.65
     assert labels.trouble is not None
@@ -92,13 +106,14 @@ def test_a_giant_cluster_is_told_and_eps_made_smaller() -> None:
 
 def test_bursts_are_judged_by_their_pictures() -> None:
     emb = six_overlapping_blobs()
-    settings = ClusteringSettings(k1=12, k2=3, eps=0.5, min_samples=2)
-    as_rows = cluster(emb, settings)
+    settings = fixed(k1=12, k2=3, eps=0.5, min_samples=2)
+    as_rows = of_rows(emb, settings)
     assert as_rows.trouble is None
     largest = np.bincount(as_rows.label_N[as_rows.label_N >= 0]).argmax()
     frames = np.where(as_rows.label_N == largest, 6, 1)
     burst_N = np.repeat(np.arange(60), frames)
-    labels = cluster(emb, settings, burst_N)
+    by_burst = dataclasses.replace(settings, unit="bursts")
+    labels = cluster(burst_means(emb[burst_N], burst_N), burst_N, NO_PAIRS, by_burst)
     assert len(labels.label_N) == frames.sum()
     assert labels.usable
     assert labels.eps < 0.5
@@ -107,7 +122,33 @@ def test_bursts_are_judged_by_their_pictures() -> None:
 
 def test_no_clusters_at_all_is_told_with_advice() -> None:
     emb = unit_rows(np.eye(12))
-    labels = cluster(emb, ClusteringSettings(k1=3, k2=1, eps=0.05, min_samples=4))
+    labels = of_rows(emb, fixed(k1=3, k2=1, eps=0.05, min_samples=4))
     assert not labels.usable
     assert labels.trouble is not None
-    assert "raise --eps" in labels.trouble
+    assert "a larger clustering.eps" in labels.trouble
+
+
+def test_a_chosen_eps_finds_the_animals_and_says_how_sure_it_is() -> None:
+    rng = np.random.default_rng(5)
+    centres = rng.standard_normal((8, 16))
+    emb = unit_rows(np.repeat(centres, 12, axis=0) + 0.5 * rng.standard_normal((96, 16)))
+    labels = of_rows(emb, fixed(k1=12, k2=3, eps=None, min_samples=3))
+    assert labels.trouble is None
+    assert labels.num_clusters == 8
+    assert [len(set(labels.label_N[12 * k : 12 * k + 12])) for k in range(8)] == [1] * 8
+    assert labels.agreement is not None
+    assert labels.agreement >= 0.85
+    assert labels.silhouette is not None
+    assert 0 < labels.silhouette <= 1
+
+
+def test_pairs_of_one_picture_never_share_a_label() -> None:
+    rng = np.random.default_rng(5)
+    emb = unit_rows(np.repeat(np.eye(4), 10, axis=0) + 0.05 * rng.standard_normal((40, 4)))
+    pairs = np.array([[0, 1], [2, 3], [10, 12]])
+    settings = fixed(k1=8, k2=2, eps=0.6, min_samples=2)
+    free = of_rows(emb, settings).label_N
+    assert (free[pairs[:, 0]] == free[pairs[:, 1]]).all()
+    found = cluster(emb, np.arange(40), pairs, settings).label_N
+    assert (found[pairs[:, 0]] != found[pairs[:, 1]]).all()
+    assert (found >= 0).sum() == (free >= 0).sum() - 3
