@@ -108,6 +108,7 @@ def _training(
     kind: Precision = "bf16" if precision == "bf16" else "fp32"
     training = fancl.Training(
         networks=networks,
+        start=None,
         optimiser=torch.optim.Adam(networks.parameters(), 1e-5, fused=device.type == "cuda"),
         pixels=Pixels(drawn, device),
         burst_N=np.arange(pictures),

@@ -1,7 +1,8 @@
 """Augmentation of whole batches, on the training device.
 
-`weak` is the paper's: flip, pad, crop. `strong` is ours for bursts: what light, pose, distance
-and a bush do to one animal, so that nothing but its coat is left to tell it by.
+`weak` is the paper's: flip, pad, crop. `light`, ours, adds what light and a bush do to one animal;
+`strong`, for bursts, also what pose and distance do, so that nothing but its coat is left to tell
+it by.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ def augmented(
             pixels_NCHW = mirror(pixels_NCHW, rng)
     else:
         pixels_NCHW = weak(pixels_NCHW, rng, settings.flip)
+        if settings.kind == "light":
+            pixels_NCHW = _relight(pixels_NCHW, rng)
+            colour_NC11 = _rand((len(pixels_NCHW), 3, 1, 1), rng)
+            pixels_NCHW = cover(pixels_NCHW, rng, 0.25, colour_NC11)
     if settings.erasing:
         pixels_NCHW = cover(pixels_NCHW, rng, 0.40, fill_1C11)
     return pixels_NCHW

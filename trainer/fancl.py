@@ -24,16 +24,17 @@ from torch import Tensor, nn
 
 from edge.errors import FanclError
 from trainer.augment import augmented
+from trainer.blend import blend
 from trainer.bursts import burst_means
 from trainer.clustering import PseudoLabels, cluster
-from trainer.encoder import Precision, to_pixels, unit
+from trainer.encoder import Encoder, Precision, to_pixels, unit
 from trainer.fana import Fana
 from trainer.losses import Losses, fancl_loss
 from trainer.memory import build_memories, cluster_centres
 from trainer.pixels import Pixels
 from trainer.sampler import sample_batches
 from trainer.settings import ClusteringSettings, FanclConfig, ScheduleSettings
-from trainer.views import Networks, Views, extract, forward, mirrored, prepare
+from trainer.views import Networks, Views, embed_all, extract, forward, prepare
 
 _MAX_SKIPPED_EPOCHS = 3
 _TELL_EVERY = 10  # steps; reading a loss makes the CPU wait for a GPU
@@ -76,6 +77,7 @@ class Training:
     """Everything that stays the same from epoch to epoch."""
 
     networks: Networks
+    start: Encoder | None  # before training; None where it has no share in the result
     optimiser: torch.optim.Optimizer
     pixels: Pixels
     burst_N: NDArray[np.int64]
@@ -101,7 +103,8 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
             group["lr"] = rate
         fana = Fana(training.networks.clean, config.fana, seed_of(config.seed, epoch))
         views = extract(training.networks, fana, training.pixels, training.precision)
-        labels, clustering_seconds = _timed_labels(training, views)
+        emb_ND = _to_cluster(training, views)
+        labels, clustering_seconds = _timed_labels(training, emb_ND)
         if labels.trouble:
             listener.on_trouble(f"epoch {epoch}: {labels.trouble}")
         losses: list[Losses] = []
@@ -130,7 +133,7 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
             ),
             step_losses=step_losses,
             pseudo_labels=labels,
-            similarity_N=_similarity_to_centre(views.clean_ND, labels.label_N),
+            similarity_N=_similarity_to_centre(emb_ND, labels.label_N),
         )
         if skipped >= _MAX_SKIPPED_EPOCHS:
             raise FanclError(
@@ -154,12 +157,19 @@ def seed_of(seed: int, epoch: int) -> int:
     return seed * 100_003 + epoch
 
 
-def _timed_labels(training: Training, views: Views) -> tuple[PseudoLabels, float]:
-    emb_ND = views.clean_ND
+def _to_cluster(training: Training, views: Views) -> Tensor:
+    """The embeddings [N, D] that are clustered: the clean ones, or as the settings mend them."""
+    encoder, emb_ND = training.networks.clean, views.clean_ND
+    if training.start is not None:
+        encoder = blend(encoder, training.start, training.config.schedule.start_share)
+        emb_ND = embed_all(encoder, training.pixels, training.precision)
     if training.config.clustering.flip_average:
-        emb_ND = unit(
-            emb_ND + mirrored(training.networks.clean, training.pixels, training.precision)
-        )
+        mirrored_ND = embed_all(encoder, training.pixels, training.precision, mirror=True)
+        emb_ND = unit(emb_ND + mirrored_ND)
+    return emb_ND
+
+
+def _timed_labels(training: Training, emb_ND: Tensor) -> tuple[PseudoLabels, float]:
     on_cpu = emb_ND.cpu().numpy()
     began = time.monotonic()
     labels = pseudo_labels(

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from edge.errors import InputError
 from trainer import checkpoint
 from trainer.backbone import NO_WEIGHTS
+from trainer.blend import blend
 from trainer.bursts import find_scenes, warm_up
+from trainer.checkpoint import load_encoder
 from trainer.data import Crops
 from trainer.encoder import Encoder
 from trainer.fana import Fana
@@ -50,10 +52,13 @@ def run(place: Workplace, config: FanclConfig, burst_N: NDArray[np.int64]) -> No
         fused=place.device.type == "cuda",
     )
     record = Record(place, networks, optimiser)
+    share = config.schedule.start_share
+    start = load_encoder(place.out / checkpoint.START).encoder.to(place.device) if share else None
     by_burst = config.clustering.unit == "bursts"
     unit_N = burst_N if by_burst else np.arange(len(burst_N))
     training = Training(
         networks=networks,
+        start=start,
         optimiser=optimiser,
         pixels=pixels,
         burst_N=burst_N,
@@ -63,10 +68,11 @@ def run(place: Workplace, config: FanclConfig, burst_N: NDArray[np.int64]) -> No
         listener=Told(place.narrator, config.schedule.epochs),
     )
     for end in train_epochs(training, record.done + 1, num_skipped(record.metrics)):
+        kept = blend(place.encoder, start, share) if start is not None else place.encoder
         if end.report.loss is not None:
-            place.save_encoder(checkpoint.ENCODER, end.report.epoch)
+            place.save_encoder(checkpoint.ENCODER, kept, end.report.epoch)
         write_clusters(place.out, place.crops, burst_N, end.pseudo_labels.label_N, end.similarity_N)
-        scores = place.scores(end.pseudo_labels.label_N)
+        scores = place.scores(kept, end.pseudo_labels.label_N)
         record.add(end.report, end.step_losses, scores)
         place.narrator.say(_sentence(end.report, config.schedule.epochs) + told_scores(scores))
 

@@ -57,6 +57,7 @@ def paper(method: Method, seed: int, num_crops: int) -> FanclConfig:
             weight_decay=5e-4,
             decay_epochs=20,
             cosine=False,
+            start_share=0.0,
             freeze_statistics=False,
         ),
         batch=batch,
@@ -72,17 +73,27 @@ def paper(method: Method, seed: int, num_crops: int) -> FanclConfig:
 
 
 def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
-    """The paper's method on a small budget: fewer epochs, eps chosen without labels."""
+    """Pretrained weights, a small collection, a small budget. Chosen on real cows (docs/LOG.md).
+
+    Few epochs along a half cosine, light augmentation, a higher temperature, eps chosen without
+    labels, and half of the starting weights kept.
+    """
     base = paper("fancl", seed, num_crops)
     return dataclasses.replace(
         base,
         method=method,
         schedule=dataclasses.replace(
-            base.schedule, epochs=10, iterations=_passes(1, num_crops), decay_epochs=None
+            base.schedule,
+            epochs=10,
+            iterations=_passes(1, num_crops),
+            decay_epochs=None,
+            cosine=True,
+            start_share=0.5,
         ),
+        augment=AugmentSettings(kind="light", flip=True, erasing=False),
         clustering=dataclasses.replace(base.clustering, eps=None),
         fana=_fana(method),
-        loss=_loss(method),
+        loss=dataclasses.replace(_loss(method), temperature=0.15),
     )
 
 
@@ -117,10 +128,12 @@ def from_scratch(method: Method, seed: int, num_crops: int) -> FanclConfig:
             weight_decay=5e-4,
             decay_epochs=None,
             cosine=False,
+            start_share=0.0,
             freeze_statistics=False,
         ),
         batch=dataclasses.replace(base.batch, spread_bursts=False),
         clustering=dataclasses.replace(base.clustering, eps=0.5),
+        loss=_loss(method),
         warm_up=dataclasses.replace(_NO_WARM_UP, steps=max(400, _passes(8, num_crops))),
     )
 

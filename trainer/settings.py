@@ -41,6 +41,10 @@ class ScheduleSettings:
         "the rate falls to a tenth every so many epochs; none: never", "paper: 20"
     )
     cosine: bool = _setting("the rate also falls along a half cosine over the run", "ours")
+    start_share: float = _setting(
+        "share of the starting weights in the encoder that clusters and is kept; 0: none",
+        "ours, after Wortsman et al. 2022",
+    )
     freeze_statistics: bool = _setting("the backbone's BN keeps its running statistics", "ours")
 
 
@@ -57,9 +61,10 @@ class BatchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
-    kind: Literal["weak", "strong"] = _setting(
-        "weak: pad 10 pixels and crop; strong: turn, scale, relight, grey, blur, cover",
-        "weak in the paper, strong is ours",
+    kind: Literal["weak", "light", "strong"] = _setting(
+        "weak: pad 10 pixels and crop; light: also relight and cover; strong: also turn, scale, "
+        "grey, blur",
+        "weak in the paper, the others are ours",
     )
     flip: bool = _setting("half of the pictures are mirrored", "paper: on")
     erasing: bool = _setting(
@@ -208,6 +213,7 @@ def check(config: FanclConfig) -> None:
         (config.schedule.learning_rate <= 0, "--learning-rate must be above 0"),
         (config.schedule.weight_decay < 0, "schedule.weight_decay must be 0 or more"),
         ((config.schedule.decay_epochs or 1) < 1, "schedule.decay_epochs must be 1 or more"),
+        (not 0 <= config.schedule.start_share < 1, "schedule.start_share must be 0 to below 1"),
         (not 0 <= config.fana.area <= 1, "fana.area must lie in 0 to 1"),
         (not 0 <= config.fana.density <= 1, "fana.density must lie in 0 to 1"),
         (config.clustering.k1 < 2, "clustering.k1 must be 2 or more"),

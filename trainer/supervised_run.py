@@ -62,8 +62,8 @@ def run(place: Workplace, config: SupervisedConfig, label_N: NDArray[np.int64]) 
         listener=Told(place.narrator, config.schedule.epochs),
     )
     for end in train_epochs(training, record.done + 1):
-        place.save_encoder(checkpoint.ENCODER, end.report.epoch)
-        scores = place.scores()
+        place.save_encoder(checkpoint.ENCODER, place.encoder, end.report.epoch)
+        scores = place.scores(place.encoder)
         record.add(end.report, end.step_losses, scores)
         place.narrator.say(
             f"epoch {end.report.epoch}/{config.schedule.epochs}: loss {end.report.loss:.3f}, "

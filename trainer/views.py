@@ -91,12 +91,15 @@ def _cat(parts: list[Tensor | None]) -> Tensor | None:
 
 
 @torch.no_grad()
-def mirrored(encoder: Encoder, pixels: Pixels, precision: Precision) -> Tensor:
-    """Clean embeddings of the mirror images, [N, D] in eval mode."""
+def embed_all(
+    encoder: Encoder, pixels: Pixels, precision: Precision, mirror: bool = False
+) -> Tensor:
+    """Embeddings [N, D] of all pictures, or of their mirror images, in eval mode."""
     encoder.eval()
     parts = []
     for images in pixels.batches():
-        prepared = prepare(encoder, to_pixels(images).flip(3))
+        plain = to_pixels(images)
+        prepared = prepare(encoder, plain.flip(3) if mirror else plain)
         with autocast(prepared.device, precision):
             parts.append(encoder(prepared))
     return torch.cat(parts)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from edge.preprocess import InputSpec
@@ -42,7 +44,7 @@ class Workplace:
         """Whether nothing has been trained here yet."""
         return not (self.out / checkpoint.STATE).is_file()
 
-    def save_encoder(self, name: str, epoch: int) -> None:
+    def save_encoder(self, name: str, encoder: Encoder, epoch: int) -> None:
         facts = EncoderFacts(
             method=self.method,
             backbone=self.loaded.spec,
@@ -50,18 +52,18 @@ class Workplace:
             input=self.spec,
             epoch=epoch,
         )
-        stored = StoredEncoder(encoder=self.encoder, facts=facts)
+        stored = StoredEncoder(encoder=encoder, facts=facts)
         checkpoint.save_encoder(self.out / name, stored)
 
     def prepare_start(self) -> None:
         """Gives the neck the statistics of the crops and stores the control before training."""
         set_neck_statistics(self.encoder, self.crops.images_NHWC, self.device, "fp32")
-        self.save_encoder(checkpoint.START, epoch=0)
+        self.save_encoder(checkpoint.START, self.encoder, epoch=0)
 
-    def scores(self, label_N: Any = None) -> Scores:
+    def scores(self, encoder: Encoder, label_N: NDArray[np.int64] | None = None) -> Scores:
         if self.truth is None:
             return NOT_SCORED
-        return score(self.encoder, self.truth, label_N, self.device)
+        return score(encoder, self.truth, label_N, self.device)
 
 
 def new_encoder(loaded: LoadedBackbone, seed: int, device: torch.device) -> Encoder:

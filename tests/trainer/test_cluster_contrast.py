@@ -97,6 +97,7 @@ def train(config: FanclConfig) -> tuple[fancl.EpochEnd, Networks, Recorder, list
     )
     training = fancl.Training(
         networks=networks,
+        start=None,
         optimiser=optimiser,
         pixels=pixels,
         burst_N=alone,
