@@ -50,6 +50,8 @@ def request_for(world: Path, out: Path) -> RunRequest:
         weights=None,
         height=32,
         width=48,
+        last_stride=1,
+        pooling="average",
         bursts="auto",
         score=False,
         device=torch.device("cpu"),

@@ -20,11 +20,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edge.errors import InputError, WeightsError
+from trainer.resnet import PooledResnet, Pooling
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL_CNN = "small-cnn"
 RESNET50 = "resnet50"
 NO_WEIGHTS, IMAGENET = "none", "imagenet"
+_GEM = "pool.power"
 _CLASSIFIERS = ("fc.", "classifier.", "head.fc.", "head.weight", "head.bias")
 
 
@@ -38,6 +40,7 @@ class BackboneSpec:
     mean: tuple[float, float, float]  # of RGB in [0, 1]
     std: tuple[float, float, float]
     last_stride: Literal[1, 2]  # of ResNet-50's layer4; 1 in the base code of the paper
+    pooling: Pooling  # of ResNet-50; timm's models pool as they are
     pad_type: str  # timm's padding of convolutions; "" is the model's own
     bn_eps: float | None  # None is the model's own
 
@@ -92,42 +95,26 @@ def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential
     )
 
 
-class _GlobalAverage(nn.Module):
-    """ResNet-50 up to layer4, then the mean over positions (FANCL III-A: 2048 values)."""
-
-    def __init__(self, resnet: nn.Module, last_stride: int) -> None:
-        super().__init__()
-        for name, child in resnet.named_children():
-            if name not in ("avgpool", "fc"):
-                self.add_module(name, child)
-        if last_stride == 1:
-            first = self.get_submodule("layer4.0")
-            for name in ("conv2", "downsample.0"):
-                convolution = first.get_submodule(name)
-                assert isinstance(convolution, nn.Conv2d)
-                convolution.stride = (1, 1)
-
-    def forward(self, images_NCHW: Tensor) -> Tensor:
-        maps = images_NCHW
-        for child in self.children():
-            maps = child(maps)
-        return maps.mean(dim=(2, 3))
-
-
-def load_backbone(name: str, weights: str | None, height: int, width: int) -> LoadedBackbone:
+def load_backbone(
+    name: str,
+    weights: str | None,
+    height: int,
+    width: int,
+    last_stride: Literal[1, 2] = 1,
+    pooling: Pooling = "average",
+) -> LoadedBackbone:
     """A backbone for input of that size; `weights` is "imagenet", "none", a file or None (default).
 
     The default is "imagenet", but "none" for small-cnn, which has no published weights.
     """
+    if name != RESNET50 and (last_stride, pooling) != (1, "average"):
+        raise InputError(f"--last-stride and --pooling are for resnet50; {name} has its own")
+    wanted = _default_spec(name, height, width, last_stride, pooling)
     chosen = weights or (NO_WEIGHTS if name == SMALL_CNN else IMAGENET)
     if chosen in (NO_WEIGHTS, IMAGENET):
-        spec = _default_spec(name, height, width)
-        if chosen == NO_WEIGHTS:
-            return LoadedBackbone(
-                spec=spec, module=build_backbone(spec), weights=chosen, sha256=None
-            )
-        return LoadedBackbone(spec=spec, module=_download(spec), weights=chosen, sha256=None)
-    return _load_file(_default_spec(name, height, width), Path(chosen))
+        module = build_backbone(wanted) if chosen == NO_WEIGHTS else _download(wanted)
+        return LoadedBackbone(spec=wanted, module=module, weights=chosen, sha256=None)
+    return _load_file(wanted, Path(chosen))
 
 
 def build_backbone(spec: BackboneSpec) -> nn.Module:
@@ -137,7 +124,9 @@ def build_backbone(spec: BackboneSpec) -> nn.Module:
     if spec.name == RESNET50:
         import torchvision
 
-        return _GlobalAverage(torchvision.models.resnet50(weights=None), spec.last_stride)
+        return PooledResnet(
+            torchvision.models.resnet50(weights=None), spec.last_stride, spec.pooling
+        )
     return _create_timm(spec, pretrained=False)
 
 
@@ -170,7 +159,9 @@ def stem_of(backbone: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d | None]:
     return conv, norm if isinstance(norm, nn.BatchNorm2d) else None
 
 
-def _default_spec(name: str, height: int, width: int) -> BackboneSpec:
+def _default_spec(
+    name: str, height: int, width: int, last_stride: Literal[1, 2], pooling: Pooling
+) -> BackboneSpec:
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     if name not in (SMALL_CNN, RESNET50):
         import timm
@@ -189,7 +180,8 @@ def _default_spec(name: str, height: int, width: int) -> BackboneSpec:
         width=width,
         mean=mean,
         std=std,
-        last_stride=1,
+        last_stride=last_stride,
+        pooling=pooling,
         pad_type="",
         bn_eps=None,
     )
@@ -221,7 +213,7 @@ def _download(spec: BackboneSpec) -> nn.Module:
             resnet = torchvision.models.resnet50(
                 weights=torchvision.models.ResNet50_Weights.IMAGENET1K_V1
             )
-            return _GlobalAverage(resnet, spec.last_stride)
+            return PooledResnet(resnet, spec.last_stride, spec.pooling)
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # one line a retry
         return _create_timm(spec, pretrained=True)
     except (OSError, RuntimeError) as error:  # urllib's, huggingface_hub's and hash errors
@@ -250,6 +242,8 @@ def _load_file(default: BackboneSpec, path: Path) -> LoadedBackbone:
         ) from error
     spec = _spec_from_file(default, path, facts)
     module = build_backbone(spec)
+    if spec.pooling == "gem":
+        tensors.setdefault(_GEM, module.state_dict()[_GEM])  # no classifier has one
     _fill(module, tensors, f"{path.name} and the backbone {spec.name}")
     return LoadedBackbone(spec=spec, module=module, weights=path.name, sha256=digest)
 

@@ -40,6 +40,11 @@ class Bursts(str, enum.Enum):
     off = "off"
 
 
+class Pooling(str, enum.Enum):
+    average = "average"
+    gem = "gem"
+
+
 class Precision(str, enum.Enum):
     auto = "auto"
     fp32 = "fp32"
@@ -109,6 +114,15 @@ def _train(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Input size in pixels; 128x256 by default.")
     ] = None,
+    last_stride: Annotated[
+        int,
+        typer.Option(
+            min=1, max=2, help="Of resnet50's last stage: 1 (twice the map, the base code's) or 2."
+        ),
+    ] = 1,
+    pooling: Annotated[
+        Pooling, typer.Option(help="Of resnet50: average (FANCL's) or gem (Cluster Contrast's).")
+    ] = Pooling.average,
     bursts: Annotated[
         Bursts | None,
         typer.Option(
@@ -207,6 +221,8 @@ def _train(
             weights=weights,
             height=height,
             width=width,
+            last_stride=2 if last_stride == 2 else 1,
+            pooling=pooling.value,
             bursts=bursts.value if bursts else ("off" if in_paper else "auto"),
             score=score,
             device=device_named(device),

@@ -160,6 +160,7 @@ def _load(name: str, published: _Published, size: Size | None) -> LoadedBackbone
             mean=published.mean,
             std=published.std,
             last_stride=1,
+            pooling="average",
             pad_type="",
             bn_eps=None,
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from trainer.bursts import BurstUse, find_bursts, worth_using
 from trainer.data import Crops, load_crops
 from trainer.narrator import Narrator
 from trainer.report.page import REPORT, write_report
+from trainer.resnet import Pooling
 from trainer.rundir import (
     open_run,
     read_rows,
@@ -52,6 +53,8 @@ class RunRequest:
     weights: str | None
     height: int
     width: int
+    last_stride: Literal[1, 2]  # of resnet50, as is the next
+    pooling: Pooling
     bursts: BurstUse
     score: bool  # each epoch against the query and gallery rows of DATA
     device: torch.device
@@ -70,7 +73,14 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     collection = read_collection(request.data, split="train")  # before anything is downloaded
     if request.weights in (None, IMAGENET) and request.backbone != SMALL_CNN:
         narrator.say(f"getting the ImageNet weights of {request.backbone}; a download, once")
-    loaded = load_backbone(request.backbone, request.weights, request.height, request.width)
+    loaded = load_backbone(
+        request.backbone,
+        request.weights,
+        request.height,
+        request.width,
+        request.last_stride,
+        request.pooling,
+    )
     crops = _load(request, collection, spec, narrator)
     burst_N = find_bursts(crops.facts, request.bursts)
     use_bursts = _use_bursts(request.bursts, burst_N)

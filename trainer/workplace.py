@@ -71,7 +71,9 @@ def new_encoder(loaded: LoadedBackbone, seed: int, device: torch.device) -> Enco
     torch.manual_seed(seed)
     if loaded.weights == NO_WEIGHTS:
         spec = loaded.spec
-        loaded = load_backbone(spec.name, NO_WEIGHTS, spec.height, spec.width)
+        loaded = load_backbone(
+            spec.name, NO_WEIGHTS, spec.height, spec.width, spec.last_stride, spec.pooling
+        )
     encoder = Encoder(loaded.spec, loaded.module).to(device)
     return encoder.to(memory_format=torch.channels_last)
 

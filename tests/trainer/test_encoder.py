@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from edge.errors import InputError
 from edge.preprocess import InputSpec
 from trainer.backbone import load_backbone, stem_of
 from trainer.checkpoint import EncoderFacts, StoredEncoder, load_encoder, save_encoder
 from trainer.encoder import Encoder, embed, set_neck_statistics
+from trainer.resnet import GeneralisedMean
 
 CPU = torch.device("cpu")
 
@@ -35,12 +38,34 @@ def test_embeddings_are_unit_vectors_of_the_backbones_width(name: str, dim: int)
     np.testing.assert_allclose(np.linalg.norm(emb, axis=1), 1, atol=1e-5)
 
 
-def test_resnet50_keeps_the_last_map_at_a_sixteenth() -> None:
-    encoder = encoder_of("resnet50")
+@pytest.mark.parametrize(("last_stride", "size"), [(1, (8, 16)), (2, (4, 8))])
+def test_the_last_stride_of_resnet50_decides_its_last_map(
+    last_stride: int, size: tuple[int, int]
+) -> None:
+    backbone = load_backbone("resnet50", "none", 128, 256, last_stride).module
     maps = torch.zeros(1, 3, 128, 256)
-    for child in encoder.backbone.children():
-        maps = child(maps)
-    assert maps.shape[-2:] == (8, 16)
+    for name, child in backbone.named_children():
+        maps = child(maps) if name != "pool" else maps
+    assert maps.shape[-2:] == size
+
+
+def test_the_generalised_mean_lies_between_mean_and_maximum(tmp_path: Path) -> None:
+    pool = GeneralisedMean()
+    maps = torch.rand(2, 5, 4, 4)
+    expected = (maps**3).mean(dim=(2, 3)) ** (1 / 3)
+    torch.testing.assert_close(pool(maps), expected)
+    assert (pool(maps) > maps.mean(dim=(2, 3))).all()
+    plain = load_backbone("resnet50", "none", 32, 48).module
+    file = tmp_path / "resnet50.safetensors"
+    save_file(plain.state_dict(), str(file))  # as published: without a pooling power
+    loaded = load_backbone("resnet50", str(file), 32, 48, pooling="gem").module
+    assert loaded.state_dict()["pool.power"] == 3.0
+    assert torch.equal(loaded.state_dict()["conv1.weight"], plain.state_dict()["conv1.weight"])
+
+
+def test_other_backbones_pool_as_they_do() -> None:
+    with pytest.raises(InputError, match="are for resnet50"):
+        load_backbone("small-cnn", "none", 64, 96, pooling="gem")
 
 
 @pytest.mark.parametrize("name", ["small-cnn", "resnet50", "mobilenetv2_035"])
