@@ -98,6 +98,14 @@ def _evaluate(
             help="Compare a run's clusters with the animals in DATA's train rows.",
         ),
     ] = False,
+    branches: Annotated[
+        bool,
+        typer.Option(
+            "--branches",
+            help="Add the clean, noised and fused views of a FANCL run after its last epoch; for "
+            "study, since only the encoder of the first row is exported.",
+        ),
+    ] = False,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -156,6 +164,7 @@ def _evaluate(
             controls=controls,
             flip=flip,
             rerank=rerank,
+            branches=branches,
             open_set_share=open_set,
             open_set_seeds=SEEDS if seed is None else (seed,),
             pseudo_labels=pseudo_labels,

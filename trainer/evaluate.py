@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge.errors import InputError
+from trainer.branches import branches_of
 from trainer.candidate import (
     Candidate,
     controls_of,
@@ -44,6 +45,7 @@ class EvalRequest:
     controls: bool
     flip: bool
     rerank: bool
+    branches: bool  # also the noised and fused views of a FANCL run
     open_set_share: float | None  # of the animals; None: not asked for
     open_set_seeds: tuple[int, ...]
     pseudo_labels: bool
@@ -107,6 +109,9 @@ def _variants(
         yield _row(request, "flip", trial, both_ND)
         if request.rerank:
             yield _reranked("flip, re-ranking", trial, both_ND)
+    if request.branches:
+        for branch in branches_of(Path(request.source), request.device):
+            yield _row(request, branch.name, trial, branch.embed(trial.crops.images_NHWC))
 
 
 def _reranked(name: str, trial: Trial, emb_ND: NDArray[np.float32]) -> Row:

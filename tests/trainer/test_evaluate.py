@@ -53,6 +53,7 @@ def request_for(source: Path, data: Path) -> EvalRequest:
         controls=False,
         flip=False,
         rerank=False,
+        branches=False,
         open_set_share=None,
         open_set_seeds=(0,),
         pseudo_labels=False,
@@ -166,6 +167,21 @@ def test_the_text_is_a_table_with_a_row_for_each_way_to_search(
     assert {len(line) for line in lines[:6]} == {len(lines[0])}
     assert lines[6].startswith("in %; ")
     assert "queries, each crop against those of all other pictures" in lines[6]
+
+
+def test_the_other_branches_of_a_run_are_rows_for_study(
+    trained: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(trained, world / "gallery", "--branches")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:5]]
+    assert [row[:2] for row in rows[1:]] == [
+        ["with", name] for name in ("clean", "noised", "fused")
+    ]
+    assert rows[1][2:] == rows[0][1:]  # nothing of the start was kept in this run
+    assert rows[2][2:] != rows[1][2:]
+    other = tmp_path / "encoder.safetensors"
+    other.write_bytes((trained / "encoder.safetensors").read_bytes())
+    assert "is no run of fancl-train" in refused(capsys, other, world / "gallery", "--branches")
 
 
 def test_the_open_set_names_its_rule_and_its_seeds(
