@@ -14,7 +14,6 @@ full matrices. Needs Linux for the memory.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
+from runs import read, write
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
@@ -60,6 +60,9 @@ class Row:
     labels_as_dense: bool | None
 
 
+COLUMNS = [field.name for field in dataclasses.fields(Row)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Clustered:
     label_N: NDArray[np.int64]
@@ -77,14 +80,14 @@ def main(
     """Measure the sizes that are not in the table yet, and print it."""
     out.mkdir(parents=True, exist_ok=True)
     table = out / "clustering.csv"
-    rows = _read(table)
+    rows = read(table)
     for size in SIZES:
         if str(size) in {row["num_pictures"] for row in rows}:
             continue
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
             row = fresh.submit(measure, size).result()
         rows.append({name: str(value) for name, value in dataclasses.asdict(row).items()})
-        _write(table, rows)
+        write(table, COLUMNS, rows)
     _show(rows)
 
 
@@ -190,27 +193,11 @@ def _status_bytes(key: str) -> int:
     raise KeyError(key)
 
 
-def _read(table: Path) -> list[dict[str, str]]:
-    if not table.is_file():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _write(table: Path, rows: list[dict[str, str]]) -> None:
-    temporary = table.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(table)
-
-
 def _show(rows: list[dict[str, str]]) -> None:
     by_size = {int(row["num_pictures"]): row for row in rows}
-    for field in dataclasses.fields(Row):
-        cells = [by_size[size][field.name] for size in sorted(by_size)]
-        print(f"{field.name:24}" + "".join(f"{cell.replace('None', '-'):>10}" for cell in cells))
+    for name in COLUMNS:
+        cells = [by_size[size][name] for size in sorted(by_size)]
+        print(f"{name:24}" + "".join(f"{cell.replace('None', '-'):>10}" for cell in cells))
     if DENSE_SIZE in by_size:
         print(f"labels equal those of full matrices: {by_size[DENSE_SIZE]['labels_as_dense']}")
     if 20_000 in by_size:

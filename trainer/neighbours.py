@@ -78,7 +78,7 @@ def _search(emb_ND: NDArray[np.float32], k: int, device: str | torch.device) -> 
     """
     all_ND = torch.from_numpy(emb_ND).to(device)
     block = min(max(_BLOCK_CELLS // len(emb_ND), 1), len(emb_ND))
-    buffer = torch.empty((block, len(emb_ND)), device=device)
+    buffer = all_ND.new_empty((block, len(emb_ND)))
     found_NK = np.empty((len(emb_ND), k), np.int64)
     with _full_precision():
         for start in range(0, len(emb_ND), block):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN
 
 from trainer.clustering import dbscan
-from trainer.jaccard import MAX_DISTANCE, encode, jaccard_distances
+from trainer.jaccard import MAX_DISTANCE, distances_from_weights, encode, jaccard_distances
 from trainer.neighbours import nearest
 
 
@@ -102,6 +102,19 @@ def test_distances_equal_the_definition(num_rows: int, k1: int, k2: int) -> None
     near = expected <= MAX_DISTANCE - 1e-5
     np.testing.assert_allclose(found[near], expected[near], atol=2e-6)
     assert np.isinf(found[expected > MAX_DISTANCE + 1e-5]).all()
+
+
+def test_rows_of_every_block_have_their_distances() -> None:
+    emb = animals(4000)  # three blocks of rows
+    weights = encode(emb, nearest(emb, 30), 30, 6)
+    found, dense = distances_from_weights(weights), weights.toarray()
+    assert (found.tocoo().row == found.tocoo().col).sum() == 4000
+    for i in range(0, 4000, 61):
+        own = dense[i] > 0
+        shared = np.minimum(dense[i, own], dense[:, own]).sum(axis=1)
+        expected = 1.0 - shared / (2.0 - shared)
+        assert set(found[i].indices) == set(np.flatnonzero(expected <= MAX_DISTANCE))
+        np.testing.assert_allclose(found[i].data, expected[found[i].indices], atol=1e-5)
 
 
 def test_distances_are_symmetric_from_0_on_the_diagonal_to_the_largest_kept() -> None:

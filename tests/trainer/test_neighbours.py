@@ -1,5 +1,7 @@
 """The neighbour search against sorting everything."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,11 @@ def test_more_copies_than_neighbours_leave_every_picture_in_its_own_list() -> No
     assert found[50].tolist() == [50, 40, 41, 42, 43]
 
 
+def test_a_picture_leads_its_own_list_though_rounding_made_another_row_longer() -> None:
+    emb = np.array([[0.9995, 0.0], [1.0005, 0.0], [0.0, 1.0]], np.float32)
+    assert nearest(emb, 2).tolist() == [[0, 1], [1, 0], [2, 0]]
+
+
 def test_equal_similarities_go_by_index() -> None:
     emb = np.eye(64, dtype=np.float32)
     expected = [[i, *(j for j in range(6) if j != i)][:5] for i in range(64)]
@@ -89,15 +96,16 @@ def test_few_pictures_have_short_lists(num_rows: int, k: int) -> None:
     np.testing.assert_array_equal(nearest(emb, k), sorted_rows(emb, k))
 
 
-def test_coarse_products_chosen_for_training_do_not_reach_the_search() -> None:
-    emb = random_rows(500, 64)
-    torch.set_float32_matmul_precision("medium")
-    try:
-        found = nearest(emb, 20)
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision("highest")
-    np.testing.assert_array_equal(found, sorted_rows(emb, 20))
+@pytest.fixture
+def coarse_products() -> Iterator[None]:
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+def test_coarse_products_are_as_before_after_a_search(coarse_products: None) -> None:
+    nearest(random_rows(50, 8), 5)
+    assert torch.get_float32_matmul_precision() == "high"
 
 
 @pytest.mark.parametrize(("value", "told"), [(np.nan, "nan"), (0.0, "0"), (3.0, "3")])
@@ -114,8 +122,10 @@ def test_no_embeddings_are_refused() -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_finds_the_same_neighbours() -> None:
+def test_a_gpu_finds_the_same_neighbours_though_training_wants_coarse_products(
+    coarse_products: None,
+) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    emb = random_rows(60, 19)[np.random.default_rng(1).integers(0, 60, 150)]
-    np.testing.assert_array_equal(nearest(emb, 12, "cuda"), sorted_rows(emb, 12))
+    emb = random_rows(600, 64)[np.random.default_rng(1).integers(0, 600, 1500)]
+    np.testing.assert_array_equal(nearest(emb, 20, "cuda"), sorted_rows(emb, 20))
