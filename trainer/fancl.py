@@ -170,7 +170,7 @@ def _to_cluster(training: Training, views: Views) -> Tensor:
 
 
 def _timed_labels(training: Training, emb_ND: Tensor) -> tuple[PseudoLabels, float]:
-    on_cpu = emb_ND.float().cpu().numpy()
+    on_cpu = emb_ND.cpu().numpy()
     began = time.monotonic()
     labels = pseudo_labels(
         on_cpu,
