@@ -1,12 +1,13 @@
 """Settings: what the paper says, what `--set` takes, what contradicts itself."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from edge.errors import InputError
 from trainer import recipes
-from trainer.settings import check, documented, with_changes
+from trainer.settings import FanclConfig, check, documented, with_changes
 
 PAPER = recipes.paper("fancl", seed=1, num_crops=1967)
 
@@ -100,3 +101,35 @@ def test_every_setting_says_what_it_is_and_where_it_comes_from() -> None:
     listed = list(documented())
     assert len({one.key for one in listed}) == len(listed) > 30
     assert all(one.about and one.source and one.choices for one in listed)
+
+
+def shown(key: str, config: FanclConfig) -> str:
+    """A recipe's value as docs/fancl.md writes it."""
+    group, name = key.split(".")
+    value = getattr(getattr(config, group), name)
+    if value is None:
+        return "auto" if name == "eps" else "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_the_table_of_settings_in_the_docs_is_true() -> None:
+    guide = Path(__file__).parents[2].joinpath("docs", "fancl.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in guide.splitlines()
+        if line.startswith("| `")
+    ]
+    configs = (
+        recipes.paper("fancl", 1, 2000),
+        recipes.paper("cluster-contrast", 1, 2000),
+        recipes.from_pictures("fancl", 1, 2000),
+        recipes.from_bursts("fancl", 1, 2000),
+        recipes.from_scratch("fancl", 1, 2000),
+    )
+    assert [row[0] for row in rows] == [f"`{one.key}`" for one in documented()]
+    for row, one in zip(rows, documented(), strict=True):
+        assert row[6:] == [one.about, one.source]
+        if "pass" not in row[1] + row[5]:  # these depend on the number of crops
+            assert row[1:6] == [shown(one.key, config) for config in configs], one.key
