@@ -11,28 +11,27 @@ from torch import Tensor, nn
 from edge.errors import ModelError
 from edge.model import INPUT_NAME, OUTPUT_NAME
 from edge.preprocess import InputSpec
-from trainer.encoder import Encoder, unit
+from trainer.encoder import Encoder
 
 OPSET = 18
 
 
 class DeviceGraph(nn.Module):
-    """What a device runs: normalisation, backbone, neck and unit length in one graph."""
+    """What a device runs: normalisation, backbone, neck, whitening and unit length in one graph."""
 
     scale: Tensor
     shift: Tensor
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.backbone = encoder.backbone
-        self.neck = encoder.neck
+        self.encoder = encoder
         # (x / 255 - mean) / std as one multiplication and one addition on the uint8 values.
         self.register_buffer("scale", (255.0 * encoder.std).reciprocal())
         self.register_buffer("shift", -encoder.mean / encoder.std)
 
     def forward(self, images: Tensor) -> Tensor:
         images_NCHW = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        return unit(self.neck(self.backbone(images_NCHW)))
+        return self.encoder.finish(self.encoder.backbone(images_NCHW))
 
 
 def to_onnx(encoder: Encoder, spec: InputSpec) -> onnx.ModelProto:

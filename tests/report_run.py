@@ -109,6 +109,7 @@ def write_run(
             weights=NO_WEIGHTS,
             input=spec,
             epoch=len(epochs),
+            whitened=False,
         )
         encoder = Encoder(loaded.spec, loaded.module)
         stored = StoredEncoder(encoder=encoder, facts=facts)

@@ -47,6 +47,7 @@ class EncoderFacts:
     weights: str  # where the backbone's weights came from
     input: InputSpec
     epoch: int  # 0: before training
+    whitened: bool  # has a last linear layer (trainer.whitening)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ def load_encoder(path: Path) -> StoredEncoder:
         raise InputError(
             f"{file_path} was written by another release of fancl; use that one, or train again"
         ) from error
-    encoder = new_encoder(facts.backbone)
+    encoder = new_encoder(facts.backbone, facts.whitened)
     encoder.load_state_dict(tensors)
     return StoredEncoder(encoder=encoder.eval(), facts=facts)
 
@@ -125,6 +126,7 @@ def _facts_from(content: dict[str, Any]) -> EncoderFacts:
         weights=content["weights"],
         input=InputSpec(**content["input"]),
         epoch=content["epoch"],
+        whitened=content["whitened"],
     )
 
 

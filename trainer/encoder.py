@@ -31,6 +31,7 @@ class Encoder(nn.Module):
         self.embedding_dim = output_width(backbone, spec)
         self.neck = nn.BatchNorm1d(self.embedding_dim)
         self.neck.bias.requires_grad_(False)  # frozen at 0, as in Cluster Contrast
+        self.whitening: nn.Linear | None = None  # after training, see trainer.whitening
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
 
@@ -42,7 +43,12 @@ class Encoder(nn.Module):
         values_ND = self.backbone(images_NCHW)
         if values_ND.dtype in (torch.bfloat16, torch.float16):
             values_ND = values_ND.float()
-        return unit(self.neck(values_ND))
+        return self.finish(values_ND)
+
+    def finish(self, values_ND: Tensor) -> Tensor:
+        """From what the backbone gives to embeddings."""
+        emb_ND = unit(self.neck(values_ND))
+        return emb_ND if self.whitening is None else unit(self.whitening(emb_ND))
 
     def black(self) -> Tensor:
         """The value of a black pixel after normalisation, [1, 3, 1, 1]."""
@@ -61,8 +67,12 @@ def unit(vectors_ND: Tensor) -> Tensor:
     )
 
 
-def new_encoder(spec: BackboneSpec) -> Encoder:
-    return Encoder(spec, build_backbone(spec))
+def new_encoder(spec: BackboneSpec, whitened: bool = False) -> Encoder:
+    """An encoder with random weights."""
+    encoder = Encoder(spec, build_backbone(spec))
+    if whitened:
+        encoder.whitening = nn.Linear(encoder.embedding_dim, encoder.embedding_dim)
+    return encoder
 
 
 def twin(encoder: Encoder) -> Encoder:
@@ -93,12 +103,13 @@ def embed(
     """Unit-length embeddings [N, D] in eval mode, no augmentation."""
     encoder.eval()
     parts = []
-    with autocast(device, precision):
-        for images in batches(images_NHWC, device):
-            prepared = encoder.normalise(to_pixels(images)).contiguous(
-                memory_format=torch.channels_last
-            )
-            parts.append(encoder(prepared).float().cpu())
+    for images in batches(images_NHWC, device):
+        prepared = encoder.normalise(to_pixels(images)).contiguous(
+            memory_format=torch.channels_last
+        )
+        with autocast(device, precision):
+            values_ND = encoder.backbone(prepared)
+        parts.append(encoder.finish(values_ND.float()).cpu())
     return torch.cat(parts).numpy()
 
 

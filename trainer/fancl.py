@@ -161,7 +161,7 @@ def _to_cluster(training: Training, views: Views) -> Tensor:
     """The embeddings [N, D] that are clustered: the clean ones, or as the settings mend them."""
     encoder, emb_ND = training.networks.clean, views.clean_ND
     if training.start is not None:
-        encoder = blend(encoder, training.start, training.config.schedule.start_share)
+        encoder = blend(encoder, training.start, training.config.kept.start_share)
         emb_ND = embed_all(encoder, training.pixels, training.precision)
     if training.config.clustering.flip_average:
         mirrored_ND = embed_all(encoder, training.pixels, training.precision, mirror=True)

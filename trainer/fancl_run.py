@@ -13,14 +13,15 @@ from trainer.blend import blend
 from trainer.bursts import find_scenes, warm_up
 from trainer.checkpoint import load_encoder
 from trainer.data import Crops
-from trainer.encoder import Encoder
+from trainer.encoder import Encoder, twin
 from trainer.fana import Fana
 from trainer.fancl import EpochReport, Training, train_epochs
 from trainer.links import cannot_link
 from trainer.pixels import Pixels
 from trainer.rundir import num_skipped, write_clusters
 from trainer.settings import FanclConfig, check
-from trainer.views import Networks
+from trainer.views import Networks, embed_all
+from trainer.whitening import within_cluster_whitening
 from trainer.workplace import Record, Told, Workplace, told_scores
 
 
@@ -52,8 +53,9 @@ def run(place: Workplace, config: FanclConfig, burst_N: NDArray[np.int64]) -> No
         fused=place.device.type == "cuda",
     )
     record = Record(place, networks, optimiser)
-    share = config.schedule.start_share
-    start = load_encoder(place.out / checkpoint.START).encoder.to(place.device) if share else None
+    start = None
+    if config.kept.start_share:
+        start = load_encoder(place.out / checkpoint.START).encoder.to(place.device)
     by_burst = config.clustering.unit == "bursts"
     unit_N = burst_N if by_burst else np.arange(len(burst_N))
     training = Training(
@@ -68,13 +70,26 @@ def run(place: Workplace, config: FanclConfig, burst_N: NDArray[np.int64]) -> No
         listener=Told(place.narrator, config.schedule.epochs),
     )
     for end in train_epochs(training, record.done + 1, num_skipped(record.metrics)):
-        kept = blend(place.encoder, start, share) if start is not None else place.encoder
+        kept = _kept(training, end.pseudo_labels.label_N)
         if end.report.loss is not None:
             place.save_encoder(checkpoint.ENCODER, kept, end.report.epoch)
         write_clusters(place.out, place.crops, burst_N, end.pseudo_labels.label_N, end.similarity_N)
         scores = place.scores(kept, end.pseudo_labels.label_N)
         record.add(end.report, end.step_losses, scores)
         place.narrator.say(_sentence(end.report, config.schedule.epochs) + told_scores(scores))
+
+
+def _kept(training: Training, label_N: NDArray[np.int64]) -> Encoder:
+    """The encoder that this epoch leaves: as trained, or as `kept` in the settings mends it."""
+    settings, encoder = training.config.kept, training.networks.clean
+    if training.start is not None:
+        encoder = blend(encoder, training.start, settings.start_share)
+    if settings.whitening is not None:
+        emb_ND = embed_all(encoder, training.pixels, training.precision).cpu().numpy()
+        encoder = twin(encoder)
+        whitening = within_cluster_whitening(emb_ND, label_N, settings.whitening)
+        encoder.whitening = whitening.to(training.pixels.device)
+    return encoder
 
 
 def _warm_up(

@@ -12,6 +12,7 @@ from trainer.settings import (
     ClusteringSettings,
     FanaSettings,
     FanclConfig,
+    KeptSettings,
     LossSettings,
     MemorySettings,
     Method,
@@ -20,6 +21,7 @@ from trainer.settings import (
 )
 
 Recipe = Literal["auto", "paper"]
+_AS_TRAINED = KeptSettings(start_share=0.0, whitening=None)
 _NO_WARM_UP = WarmUpSettings(steps=0, bursts=16, images=4, learning_rate=1e-3, temperature=0.1)
 
 
@@ -57,7 +59,6 @@ def paper(method: Method, seed: int, num_crops: int) -> FanclConfig:
             weight_decay=5e-4,
             decay_epochs=20,
             cosine=False,
-            start_share=0.0,
             freeze_statistics=False,
         ),
         batch=batch,
@@ -68,6 +69,7 @@ def paper(method: Method, seed: int, num_crops: int) -> FanclConfig:
         ),
         memory=MemorySettings(keep=0.1, update="instance"),
         loss=_loss(method),
+        kept=_AS_TRAINED,
         warm_up=_NO_WARM_UP,
     )
 
@@ -76,7 +78,7 @@ def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
     """Pretrained weights, a small collection, a small budget. Chosen on real cows (docs/LOG.md).
 
     Few epochs along a half cosine, light augmentation, a higher temperature, eps chosen without
-    labels, and half of the starting weights kept.
+    labels, half of the starting weights kept, whitened within clusters.
     """
     base = paper("fancl", seed, num_crops)
     return dataclasses.replace(
@@ -88,12 +90,12 @@ def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
             iterations=_passes(1, num_crops),
             decay_epochs=None,
             cosine=True,
-            start_share=0.5,
         ),
         augment=AugmentSettings(kind="light", flip=True, erasing=False),
         clustering=dataclasses.replace(base.clustering, eps=None),
         fana=_fana(method),
         loss=dataclasses.replace(_loss(method), temperature=0.15),
+        kept=KeptSettings(start_share=0.5, whitening=0.5),
     )
 
 
@@ -128,12 +130,12 @@ def from_scratch(method: Method, seed: int, num_crops: int) -> FanclConfig:
             weight_decay=5e-4,
             decay_epochs=None,
             cosine=False,
-            start_share=0.0,
             freeze_statistics=False,
         ),
         batch=dataclasses.replace(base.batch, spread_bursts=False),
         clustering=dataclasses.replace(base.clustering, eps=0.5),
         loss=_loss(method),
+        kept=_AS_TRAINED,
         warm_up=dataclasses.replace(_NO_WARM_UP, steps=max(400, _passes(8, num_crops))),
     )
 

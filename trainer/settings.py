@@ -41,10 +41,6 @@ class ScheduleSettings:
         "the rate falls to a tenth every so many epochs; none: never", "paper: 20"
     )
     cosine: bool = _setting("the rate also falls along a half cosine over the run", "ours")
-    start_share: float = _setting(
-        "share of the starting weights in the encoder that clusters and is kept; 0: none",
-        "ours, after Wortsman et al. 2022",
-    )
     freeze_statistics: bool = _setting("the backbone's BN keeps its running statistics", "ours")
 
 
@@ -138,6 +134,18 @@ class LossSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptSettings:
+    start_share: float = _setting(
+        "share of the starting weights in the encoder that clusters and is kept; 0: none",
+        "ours, after Wortsman et al. 2022",
+    )
+    whitening: float | None = _setting(
+        "shrinkage of the whitening within clusters that ends the kept encoder; none: without",
+        "ours, after Hatch et al. 2006",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class WarmUpSettings:
     steps: int = _setting("steps before the first clustering; 0: none", "ours")
     bursts: int = _setting("bursts in a batch, all of one scene", "ours")
@@ -157,6 +165,7 @@ class FanclConfig:
     clustering: ClusteringSettings
     memory: MemorySettings
     loss: LossSettings
+    kept: KeptSettings  # beyond the paper
     warm_up: WarmUpSettings  # beyond the paper; on bursts
 
 
@@ -213,7 +222,11 @@ def check(config: FanclConfig) -> None:
         (config.schedule.learning_rate <= 0, "--learning-rate must be above 0"),
         (config.schedule.weight_decay < 0, "schedule.weight_decay must be 0 or more"),
         ((config.schedule.decay_epochs or 1) < 1, "schedule.decay_epochs must be 1 or more"),
-        (not 0 <= config.schedule.start_share < 1, "schedule.start_share must be 0 to below 1"),
+        (not 0 <= config.kept.start_share < 1, "kept.start_share must be 0 to below 1"),
+        (
+            config.kept.whitening is not None and not 0 < config.kept.whitening <= 1,
+            "kept.whitening must be above 0 and at most 1, or none",
+        ),
         (not 0 <= config.fana.area <= 1, "fana.area must lie in 0 to 1"),
         (not 0 <= config.fana.density <= 1, "fana.density must lie in 0 to 1"),
         (config.clustering.k1 < 2, "clustering.k1 must be 2 or more"),

@@ -51,6 +51,7 @@ class Workplace:
             weights=self.loaded.weights,
             input=self.spec,
             epoch=epoch,
+            whitened=encoder.whitening is not None,
         )
         stored = StoredEncoder(encoder=encoder, facts=facts)
         checkpoint.save_encoder(self.out / name, stored)

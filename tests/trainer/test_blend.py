@@ -37,7 +37,7 @@ def test_weights_and_statistics_are_mixed_and_counters_stay() -> None:
 def test_a_run_keeps_its_share_of_the_start(world: Path, tmp_path: Path) -> None:
     def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
         config = tiny_config(num_crops, use_bursts, random_start)
-        return with_changes(config, ["schedule.start_share=0.5"])
+        return with_changes(config, ["kept.start_share=0.5"])
 
     out = tmp_path / "run"
     train(dataclasses.replace(request_for(world, out), configure=configure), Quiet())

@@ -97,6 +97,7 @@ def test_a_stored_encoder_comes_back_the_same(tmp_path: Path) -> None:
         weights="none",
         input=InputSpec(height=32, width=48, resize="squash", pad_value=0),
         epoch=3,
+        whitened=False,
     )
     path = tmp_path / "encoder.safetensors"
     save_encoder(path, StoredEncoder(encoder=encoder, facts=facts))
