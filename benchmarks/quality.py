@@ -107,9 +107,11 @@ def _run(
     command(
         "fancl-train", table, "--out", run, "--backbone", job.of.backbone, "--weights", file,
         "--size", SIZE, "--epochs", EPOCHS, "--iterations", job.of.iterations,
-        "--seed", job.seed, "--score", *METHODS[job.method],
+        "--seed", job.seed, *METHODS[job.method],
     )  # fmt: skip
-    figures = json.loads(command("fancl-eval", run, table, "--json"))
+    label_free = job.method != "supervised"
+    asked = ["--pseudo-labels"] if label_free else []
+    figures = json.loads(command("fancl-eval", run, table, "--json", *asked))
     epochs = read(run / "metrics.csv")
     shares = [float(row["largest_share"]) for row in epochs if row.get("largest_share")]
     row = {
@@ -120,7 +122,7 @@ def _run(
         "rank1": f"{figures['rank1']:.4f}",
         "queries": str(figures["queries"]),
         "largest_share": f"{max(shares):.3f}" if shares else "",
-        "ari": epochs[-1]["ari"],
+        "ari": f"{figures['pseudo_labels']['ari']:.3f}" if label_free else "",
         "minutes": f"{(time.monotonic() - began) / 60:.1f}",
     }
     controls = [

@@ -88,6 +88,7 @@ def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
             base.schedule,
             epochs=10,
             iterations=_passes(1, num_crops),
+            learning_rate=7e-4,  # the paper's in the mean over a half cosine
             decay_epochs=None,
             cosine=True,
         ),
