@@ -41,14 +41,14 @@ class SupervisedConfig:
 
 
 def default_config(seed: int, num_crops: int) -> SupervisedConfig:
-    """Ours: the small budget of the label-free methods, strong augmentation, no mirroring."""
+    """Ours: schedule, batches, augmentation and temperature of the label-free methods."""
     base = from_pictures("fancl", seed, num_crops)
     return SupervisedConfig(
         method="supervised",
         seed=seed,
         schedule=base.schedule,
         batch=base.batch,
-        augment=AugmentSettings(kind="strong", flip=False, erasing=False),
+        augment=base.augment,
         temperature=base.loss.temperature,
         label_smoothing=0.1,
         margin=0.3,

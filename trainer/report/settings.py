@@ -47,6 +47,11 @@ _ROWS = (
     ("Memory", "keeps {settings_memory_keep} of a centre, {settings_memory_update} updates"),
     ("Temperature", "{settings_loss_temperature}"),
     ("Augmentation", "{settings_augment_kind}"),
+    (
+        "Kept encoder",
+        "{settings_kept_start_share} of the starting weights; whitening within clusters: "
+        "{settings_kept_whitening}",
+    ),
     ("Precision", "{precision}"),
     ("Seed", "{settings_seed}"),
     ("Commit", "{commit}"),
