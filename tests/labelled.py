@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.pictures import Picture
 from trainer.data import CropFact, Crops
-from trainer.protocol import Protocol, Rules
+from trainer.evaluation.protocol import Protocol, Rules
 
 
 def fact(

@@ -17,8 +17,8 @@ from trainer.backbone import NO_WEIGHTS, SMALL_CNN, load_backbone
 from trainer.checkpoint import EncoderFacts, StoredEncoder
 from trainer.data import CropFact, Crops
 from trainer.encoder import Encoder
+from trainer.evaluation.retrieved import Retrieved
 from trainer.fancl import EpochReport
-from trainer.retrieved import Retrieved
 from trainer.rundir import cell, open_run, record_of, write_clusters
 from trainer.settings import FanclConfig, Method
 from trainer.supervised import SupervisedConfig, SupervisedReport

@@ -144,10 +144,10 @@ def _evaluate(
     mAP: how high an animal's pictures rank among all. rank-k: queries with the animal among the
     first k. mINP: what share of the list is right that must be read to find all its pictures.
     """
-    from trainer.evaluate import EvalRequest, evaluate_source
-    from trainer.openset import SEEDS
-    from trainer.outcome import write_per_query
-    from trainer.protocol import Rules
+    from trainer.evaluation.evaluate import EvalRequest, evaluate_source
+    from trainer.evaluation.openset import SEEDS
+    from trainer.evaluation.outcome import write_per_query
+    from trainer.evaluation.protocol import Rules
 
     with plain_errors("nothing was written"):
         request = EvalRequest(

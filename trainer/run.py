@@ -18,6 +18,7 @@ from trainer import checkpoint, fancl_run, precision, supervised_run
 from trainer.backbone import IMAGENET, NO_WEIGHTS, SMALL_CNN, load_backbone
 from trainer.bursts import BurstUse, find_bursts, worth_using
 from trainer.data import Crops, load_crops
+from trainer.evaluation.scoring import Truth, load_truth, retrieved_by
 from trainer.narrator import Narrator
 from trainer.report.page import REPORT, write_report
 from trainer.resnet import Pooling
@@ -28,7 +29,6 @@ from trainer.rundir import (
     refuse_foreign_folder,
     require_trained,
 )
-from trainer.scoring import Truth, load_truth, retrieved_by
 from trainer.settings import FanclConfig
 from trainer.supervised import SupervisedConfig
 from trainer.workplace import Workplace, new_encoder

@@ -19,9 +19,9 @@ from trainer.backbone import NO_WEIGHTS, LoadedBackbone, load_backbone
 from trainer.checkpoint import EncoderFacts, StoredEncoder
 from trainer.data import Crops
 from trainer.encoder import Encoder, Precision, set_neck_statistics
+from trainer.evaluation.scoring import NOT_SCORED, Scores, Truth, score
 from trainer.narrator import Narrator
 from trainer.rundir import cell, read_rows
-from trainer.scoring import NOT_SCORED, Scores, Truth, score
 
 
 @dataclass(frozen=True, kw_only=True)

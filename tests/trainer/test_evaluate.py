@@ -16,12 +16,12 @@ import torch
 
 from trainer import cli_eval
 from trainer.backbone import load_backbone
-from trainer.candidate import Candidate, embed_flipped
 from trainer.checkpoint import load_encoder
 from trainer.encoder import Encoder
-from trainer.evaluate import EvalRequest, evaluate_source, score_encoder
-from trainer.outcome import Outcome
-from trainer.trial import load_trial, new_trial
+from trainer.evaluation.candidate import Candidate, embed_flipped
+from trainer.evaluation.evaluate import EvalRequest, evaluate_source, score_encoder
+from trainer.evaluation.outcome import Outcome
+from trainer.evaluation.trial import load_trial, new_trial
 
 from ..labelled import crops_of, fact, rules
 from ..tiny_run import Quiet
@@ -268,7 +268,7 @@ def test_a_mirror_image_has_the_embedding_of_its_picture_where_both_are_averaged
 
 def test_pictures_are_told_apart_by_side() -> None:
     """A trial whose rows are not in order still gives each identity its own picture."""
-    from trainer.retrieved import retrieved
+    from trainer.evaluation.retrieved import retrieved
 
     facts = [fact("A", "a", split="gallery"), fact("A", "b", split="query")]
     facts += [fact("B", "c", split="gallery")]

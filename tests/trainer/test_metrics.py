@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.metrics import retrieval
+from trainer.evaluation.metrics import retrieval
 
 
 def test_ranks_and_average_precision_of_a_small_table() -> None:

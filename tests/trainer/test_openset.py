@@ -14,8 +14,8 @@ from edge import calibrate
 from edge.decide import lead
 from edge.errors import InputError
 from trainer.data import CropFact
-from trainer.openset import open_set
-from trainer.trial import Trial, new_trial
+from trainer.evaluation.openset import open_set
+from trainer.evaluation.trial import Trial, new_trial
 
 from ..labelled import crops_of, fact, rules
 

@@ -6,7 +6,7 @@ import pytest
 
 from edge.errors import InputError
 from trainer.data import CropFact
-from trainer.protocol import Division, divide, rows_for
+from trainer.evaluation.protocol import Division, divide, rows_for
 
 from ..labelled import fact, rules
 

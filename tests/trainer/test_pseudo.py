@@ -15,7 +15,7 @@ import pytest
 
 from edge.clusters import read_clusters
 from edge.errors import InputError
-from trainer.pseudo import agreement, score_pseudo_labels
+from trainer.evaluation.pseudo import agreement, score_pseudo_labels
 
 from ..tiny_run import Quiet
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
 from edge.errors import InputError, WeightsError
-from trainer import hub, public
-from trainer.public import MiewId, load_public
+from trainer.evaluation import hub, public
+from trainer.evaluation.public import MiewId, load_public
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import trainer.report
 from edge.errors import InputError
 from trainer import checkpoint
 from trainer.checkpoint import load_encoder
+from trainer.evaluation.retrieved import Retrieved
 from trainer.fana import Fana
 from trainer.report.confusion import confused_pairs
 from trainer.report.markup import SECTIONS, percent, short
@@ -29,7 +30,6 @@ from trainer.report.page import write_report
 from trainer.report.record import Clusters, read_record
 from trainer.report.sheets import chosen_clusters, members_shown
 from trainer.report.similarity import count_pairs
-from trainer.retrieved import Retrieved
 from trainer.settings import FanaSettings, Method
 from trainer.supervised import SupervisedReport, default_config
 

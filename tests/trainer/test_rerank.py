@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.metrics import retrieval
-from trainer.rerank import rerank
+from trainer.evaluation.metrics import retrieval
+from trainer.evaluation.rerank import rerank
 
 
 def animals(

@@ -11,9 +11,9 @@ from edge.pictures import read_collection
 from edge.preprocess import InputSpec
 from trainer import checkpoint
 from trainer.data import load_crops
+from trainer.evaluation.retrieved import Retrieved
 from trainer.narrator import Narrator
 from trainer.report.page import write_report
-from trainer.retrieved import Retrieved
 
 
 def rewrite_report(run: Path, retrieved: Retrieved, narrator: Narrator) -> Path:

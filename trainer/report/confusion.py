@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.text import counted
+from trainer.evaluation.retrieved import Retrieved
 from trainer.report.markup import missing, name, paragraph, section
 from trainer.report.pictures import figure, strip
 from trainer.report.strips import gallery_figure
-from trainer.retrieved import Retrieved
 
 _NUM_PAIRS = 8
 _NUM_EXAMPLES = 2  # queries a pair

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge.text import counted
 from trainer.data import Crops
-from trainer.metrics import Retrieval
+from trainer.evaluation.metrics import Retrieval
 from trainer.report.markup import link, percent, text
 from trainer.report.record import RunRecord
 

@@ -14,6 +14,7 @@ from string import Template
 from trainer import checkpoint
 from trainer.checkpoint import StoredEncoder, load_encoder, write_atomically
 from trainer.data import Crops
+from trainer.evaluation.retrieved import Retrieved
 from trainer.report.confusion import render_confusion
 from trainer.report.curves import render_curves, render_scores
 from trainer.report.findings import find, render_findings
@@ -25,7 +26,6 @@ from trainer.report.settings import render_settings
 from trainer.report.sheets import render_sheets
 from trainer.report.similarity import render_similarity
 from trainer.report.strips import figures_of, render_retrieval
-from trainer.retrieved import Retrieved
 
 REPORT = "report.html"
 

@@ -12,10 +12,10 @@ from edge.text import counted
 from trainer.checkpoint import StoredEncoder
 from trainer.data import Crops
 from trainer.encoder import embed
+from trainer.evaluation.retrieved import Retrieved
 from trainer.report.charts import Bars, figure_of, histogram_chart
 from trainer.report.markup import missing, percent, section
 from trainer.report.record import Clusters
-from trainer.retrieved import Retrieved
 
 _BLOCK = 256  # rows of similarities looked at together
 _FINE, _COARSE = 2000, 40  # bins over [-1, 1] that are counted; at most so many are drawn

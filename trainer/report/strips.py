@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.text import counted
-from trainer.metrics import Retrieval, retrieval
+from trainer.evaluation.metrics import Retrieval, retrieval
+from trainer.evaluation.retrieved import Retrieved
 from trainer.report.markup import missing, name, paragraph, percent, section
 from trainer.report.pictures import Frame, figure, strip
-from trainer.retrieved import Retrieved
 
 Indices = NDArray[np.int64]
 _NUM_EACH = 6  # queries with the right animal first, and with a wrong one

@@ -11,25 +11,25 @@ import torch
 from numpy.typing import NDArray
 
 from edge.errors import InputError
-from trainer.branches import branches_of
-from trainer.candidate import (
+from trainer.encoder import Encoder, Precision, embed
+from trainer.evaluation.branches import branches_of
+from trainer.evaluation.candidate import (
     Candidate,
     controls_of,
     embed_flipped,
     is_published,
     open_candidate,
 )
-from trainer.encoder import Encoder, Precision, embed
-from trainer.metrics import Retrieval
+from trainer.evaluation.metrics import Retrieval
+from trainer.evaluation.openset import OpenSet, open_set
+from trainer.evaluation.outcome import Match, Outcome, Row
+from trainer.evaluation.protocol import Rules
+from trainer.evaluation.pseudo import score_pseudo_labels
+from trainer.evaluation.public import Size
+from trainer.evaluation.rerank import rerank
+from trainer.evaluation.retrieved import retrieved
+from trainer.evaluation.trial import Trial, labelled_collection, load_trial
 from trainer.narrator import Narrator
-from trainer.openset import OpenSet, open_set
-from trainer.outcome import Match, Outcome, Row
-from trainer.protocol import Rules
-from trainer.pseudo import score_pseudo_labels
-from trainer.public import Size
-from trainer.rerank import rerank
-from trainer.retrieved import retrieved
-from trainer.trial import Trial, labelled_collection, load_trial
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from edge import calibrate
 from edge.decide import NUM_RIVALS, Statistic, Thresholds
 from edge.errors import InputError
-from trainer.trial import Trial
+from trainer.evaluation.trial import Trial
 
 SEEDS = (0, 1, 2, 3, 4)
 RULE = (

@@ -16,7 +16,7 @@ from edge.preprocess import InputSpec
 from trainer import checkpoint
 from trainer.checkpoint import load_encoder
 from trainer.encoder import Encoder, embed, new_encoder, set_neck_statistics
-from trainer.public import Size, load_public
+from trainer.evaluation.public import Size, load_public
 
 Embedder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 _CONTROL_SEED = 0

@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edge.errors import InputError, WeightsError
-from trainer import hub
 from trainer.backbone import (
     IMAGENET,
     IMAGENET_MEAN,
@@ -31,6 +30,7 @@ from trainer.backbone import (
     LoadedBackbone,
     load_backbone,
 )
+from trainer.evaluation import hub
 
 Size = tuple[int, int]  # height, width in pixels
 _HUB, _LOCAL = "hf-hub", "local-dir"

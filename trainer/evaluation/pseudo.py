@@ -19,9 +19,9 @@ from edge.detect import Box, BoxesFile
 from edge.errors import InputError
 from edge.preprocess import InputSpec
 from trainer.data import CropFact, load_crops
+from trainer.evaluation.protocol import TRAIN
+from trainer.evaluation.trial import labelled_collection
 from trainer.narrator import Narrator
-from trainer.protocol import TRAIN
-from trainer.trial import labelled_collection
 
 # Pixels are not looked at; decoding gives a picture's size, which boxes in pixels need.
 _TINY = InputSpec(height=1, width=1, resize="squash", pad_value=0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.trial import Trial
+from trainer.evaluation.trial import Trial
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from trainer import checkpoint
-from trainer.metrics import Retrieval
-from trainer.openset import RULE, OpenSet, Spread
-from trainer.protocol import Division
-from trainer.pseudo import PseudoLabelFigures
-from trainer.retrieved import Retrieved
+from trainer.evaluation.metrics import Retrieval
+from trainer.evaluation.openset import RULE, OpenSet, Spread
+from trainer.evaluation.protocol import Division
+from trainer.evaluation.pseudo import PseudoLabelFigures
+from trainer.evaluation.retrieved import Retrieved
 
 _OPEN_SET_HEADS = ("BAKS", "BAUS", "geom. mean", "AUROC")
 

@@ -17,9 +17,9 @@ from edge.errors import InputError
 from edge.pictures import Collection, read_collection
 from edge.preprocess import InputSpec
 from trainer.data import Crops, load_crops
-from trainer.metrics import Retrieval, retrieval
+from trainer.evaluation.metrics import Retrieval, retrieval
+from trainer.evaluation.protocol import Division, Rules, divide, rows_for
 from trainer.narrator import Narrator
-from trainer.protocol import Division, Rules, divide, rows_for
 
 
 @dataclass(frozen=True, kw_only=True)

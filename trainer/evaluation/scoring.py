@@ -13,12 +13,12 @@ from edge.errors import InputError
 from edge.preprocess import InputSpec
 from trainer.data import Crops
 from trainer.encoder import Encoder, embed
-from trainer.evaluate import score_encoder
+from trainer.evaluation.evaluate import score_encoder
+from trainer.evaluation.protocol import Rules
+from trainer.evaluation.pseudo import agreement
+from trainer.evaluation.retrieved import Retrieved, retrieved
+from trainer.evaluation.trial import Trial, labelled_collection, load_trial
 from trainer.narrator import Narrator
-from trainer.protocol import Rules
-from trainer.pseudo import agreement
-from trainer.retrieved import Retrieved, retrieved
-from trainer.trial import Trial, labelled_collection, load_trial
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Who is asked about and who is known: query rows, gallery rows, and pairs that do not count.
 
 An encounter here is one of one animal: the frames of an identity under one name in the
-`encounter` column. Does not read pictures (`trainer.trial`) or score them (`trainer.metrics`).
+`encounter` column. Reads no pictures (that is `trial`) and gives no figures (`metrics`).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from edge.errors import InputError
 from trainer import checkpoint
-from trainer.candidate import Candidate
+from trainer.evaluation.candidate import Candidate
 from trainer.fana import Fana
 from trainer.pixels import Pixels
 from trainer.settings import FanaSettings, LossSettings

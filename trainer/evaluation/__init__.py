@@ -1,0 +1,1 @@
+"""How well an encoder finds the same animal again: protocols, figures, controls."""
