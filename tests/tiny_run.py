@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from trainer import recipes
+from trainer.changes import with_changes
 from trainer.run import RunRequest
-from trainer.settings import FanclConfig, Method, with_changes
+from trainer.settings import FanclConfig, Method
 
 
 class Quiet:

@@ -53,10 +53,11 @@ class Precision(str, enum.Enum):
 
 def _show_settings(wanted: bool) -> None:
     if wanted:
-        from trainer.settings import documented
+        from trainer.changes import documented
 
         for one in documented():
-            print(f"{one.key:28} {one.choices:22} {one.about}  [{one.source}]")
+            print(f"{one.key}: {one.choices}")
+            print(f"    {one.about} [{one.source}]")
         raise typer.Exit()
 
 
@@ -181,9 +182,9 @@ def _train(
     whom), encoder.safetensors (for fancl-eval and fancl-export), report.html (look at it first).
     """
     from trainer import recipes, supervised
+    from trainer.changes import with_changes
     from trainer.run import RunRequest
     from trainer.run import train as run_training
-    from trainer.settings import with_changes
 
     def scheduled(schedule: ScheduleSettings) -> ScheduleSettings:
         return dataclasses.replace(

@@ -81,6 +81,7 @@ def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
     labels, half of the starting weights kept, whitened within clusters.
     """
     base = paper("fancl", seed, num_crops)
+    k1 = min(max(num_crops // 20, 8), base.clustering.k1)  # few pictures: few of each animal
     return dataclasses.replace(
         base,
         method=method,
@@ -93,7 +94,7 @@ def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
             cosine=True,
         ),
         augment=AugmentSettings(kind="light", flip=True, erasing=False),
-        clustering=dataclasses.replace(base.clustering, eps=None),
+        clustering=dataclasses.replace(base.clustering, k1=k1, k2=max(k1 // 5, 2), eps=None),
         fana=_fana(method),
         loss=dataclasses.replace(_loss(method), temperature=0.15),
         kept=KeptSettings(start_share=0.5, whitening=0.5),

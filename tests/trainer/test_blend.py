@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 
 from trainer.backbone import load_backbone
 from trainer.blend import blend
+from trainer.changes import with_changes
 from trainer.encoder import Encoder
 from trainer.run import train
-from trainer.settings import FanclConfig, with_changes
+from trainer.settings import FanclConfig
 
 from ..tiny_run import Quiet, request_for, tiny_config
 

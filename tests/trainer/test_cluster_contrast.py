@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from trainer import fancl, recipes
 from trainer.backbone import BackboneSpec
+from trainer.changes import with_changes
 from trainer.encoder import Encoder
 from trainer.pixels import Pixels
-from trainer.settings import FanclConfig, with_changes
+from trainer.settings import FanclConfig
 from trainer.views import Networks
 
 HEIGHT, WIDTH, STEPS = 24, 32, 20

@@ -14,8 +14,9 @@ import pytest
 from safetensors.torch import load_file
 
 from edge.errors import FanclError, InputError
+from trainer.changes import with_changes
 from trainer.run import RunRequest, train
-from trainer.settings import FanclConfig, Method, with_changes
+from trainer.settings import FanclConfig, Method
 
 from ..tiny_run import Quiet, request_for, tiny_config, with_method
 

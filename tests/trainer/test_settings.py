@@ -7,7 +7,8 @@ import pytest
 
 from edge.errors import InputError
 from trainer import recipes
-from trainer.settings import FanclConfig, check, documented, with_changes
+from trainer.changes import documented, with_changes
+from trainer.settings import FanclConfig, check
 
 PAPER = recipes.paper("fancl", seed=1, num_crops=1967)
 
@@ -65,9 +66,10 @@ def test_changes_reach_any_setting() -> None:
         ("eps=0.5", "the groups are schedule, batch"),
         ("fana.colour=red", "there are fana.area, fana.layer"),
         ("clustering.k1=many", "must be a whole number"),
-        ("clustering.eps=much", "must be a number or none or auto"),
-        ("memory.update=soft", "must be instance, hard, batch-mean"),
+        ("clustering.eps=much", "must be a number or auto"),
+        ("memory.update=soft", "must be instance, hard or batch-mean"),
         ("loss.fused=true", "must be on or off"),
+        ("clustering.eps=none", "must be a number or auto"),
         ("schedule.epochs=3", "use --epochs"),
     ],
 )

@@ -9,10 +9,11 @@ import torch
 from safetensors import safe_open
 
 from export.graph import to_onnx
+from trainer.changes import with_changes
 from trainer.checkpoint import load_encoder
 from trainer.encoder import embed
 from trainer.run import train
-from trainer.settings import FanclConfig, with_changes
+from trainer.settings import FanclConfig
 from trainer.whitening import within_cluster_whitening
 
 from ..tiny_run import Quiet, request_for, tiny_config
