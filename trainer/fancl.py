@@ -11,7 +11,6 @@ What the paper leaves open is a setting; `settings.py` says where each comes fro
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,9 +30,10 @@ from trainer.encoder import Encoder, Precision, to_pixels, unit
 from trainer.fana import Fana
 from trainer.losses import Losses, fancl_loss
 from trainer.memory import build_memories, cluster_centres
+from trainer.optimiser import begin_epoch, seed_of
 from trainer.pixels import Pixels
 from trainer.sampler import sample_batches
-from trainer.settings import ClusteringSettings, FanclConfig, ScheduleSettings
+from trainer.settings import ClusteringSettings, FanclConfig
 from trainer.views import Networks, Views, embed_all, extract, forward, prepare
 
 _MAX_SKIPPED_EPOCHS = 3
@@ -97,10 +97,7 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
     skipped = num_skipped
     for epoch in range(first_epoch, config.schedule.epochs + 1):
         began = time.monotonic()
-        torch.manual_seed(seed_of(config.seed, epoch))
-        rate = learning_rate(config.schedule, epoch)
-        for group in training.optimiser.param_groups:
-            group["lr"] = rate
+        rate = begin_epoch(training.optimiser, config.schedule, config.seed, epoch)
         fana = Fana(training.networks.clean, config.fana, seed_of(config.seed, epoch))
         views = extract(training.networks, fana, training.pixels, training.precision)
         emb_ND = _to_cluster(training, views)
@@ -140,21 +137,6 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
                 f"clustering collapsed in {skipped} epochs running, the last time: "
                 f"{labels.trouble}; pretrained weights (--weights) and known bursts also help"
             )
-
-
-def learning_rate(schedule: ScheduleSettings, epoch: int) -> float:
-    """Epochs count from 1; with the paper's 20: a tenth from epoch 21, a hundredth from 41."""
-    rate = schedule.learning_rate
-    if schedule.decay_epochs is not None:
-        rate *= 0.1 ** ((epoch - 1) // schedule.decay_epochs)
-    if schedule.cosine:
-        rate *= 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / schedule.epochs))
-    return rate
-
-
-def seed_of(seed: int, epoch: int) -> int:
-    """Each epoch starts from its own seed, so a resumed run goes on as it would have."""
-    return seed * 100_003 + epoch
 
 
 def _to_cluster(training: Training, views: Views) -> Tensor:

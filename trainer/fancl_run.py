@@ -17,6 +17,7 @@ from trainer.encoder import Encoder, twin
 from trainer.fana import Fana
 from trainer.fancl import EpochReport, Training, train_epochs
 from trainer.links import cannot_link
+from trainer.optimiser import new_optimiser
 from trainer.pixels import Pixels
 from trainer.rundir import num_skipped, write_clusters
 from trainer.settings import FanclConfig, check
@@ -46,12 +47,7 @@ def run(place: Workplace, config: FanclConfig, burst_N: NDArray[np.int64]) -> No
     torch.manual_seed(config.seed)
     networks = Networks(place.encoder, config.loss).to(place.device)
     networks = networks.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(
-        [one for one in networks.parameters() if one.requires_grad],
-        config.schedule.learning_rate,
-        weight_decay=config.schedule.weight_decay,
-        fused=place.device.type == "cuda",
-    )
+    optimiser = new_optimiser(networks, config.schedule, place.device)
     record = Record(place, networks, optimiser)
     start = None
     if config.kept.start_share:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from trainer.augment import augmented
 from trainer.encoder import Encoder, Precision, autocast, to_pixels, unit
-from trainer.fancl import Listener, learning_rate, seed_of
+from trainer.fancl import Listener
+from trainer.optimiser import begin_epoch, seed_of
 from trainer.pixels import Pixels
 from trainer.recipes import from_pictures
 from trainer.sampler import sample_batches
@@ -103,10 +104,7 @@ def train_epochs(training: SupervisedTraining, first_epoch: int) -> Iterator[Sup
     config = training.config
     for epoch in range(first_epoch, config.schedule.epochs + 1):
         began = time.monotonic()
-        torch.manual_seed(seed_of(config.seed, epoch))
-        rate = learning_rate(config.schedule, epoch)
-        for group in training.optimiser.param_groups:
-            group["lr"] = rate
+        rate = begin_epoch(training.optimiser, config.schedule, config.seed, epoch)
         parts_S2 = _train_one_epoch(training, epoch)
         by_identity, by_triplet = parts_S2.mean(dim=0).tolist()
         yield SupervisedEnd(

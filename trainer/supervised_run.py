@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from edge.errors import InputError
 from trainer import checkpoint
 from trainer.data import Crops
+from trainer.optimiser import new_optimiser
 from trainer.pixels import Pixels
 from trainer.supervised import Classifier, SupervisedConfig, SupervisedTraining, train_epochs
 from trainer.workplace import Record, Told, Workplace, told_scores
@@ -45,12 +46,7 @@ def run(place: Workplace, config: SupervisedConfig, label_N: NDArray[np.int64]) 
         place.prepare_start()
     torch.manual_seed(config.seed)
     networks = Classifier(place.encoder, int(label_N.max()) + 1).to(place.device)
-    optimiser = torch.optim.Adam(
-        [one for one in networks.parameters() if one.requires_grad],
-        config.schedule.learning_rate,
-        weight_decay=config.schedule.weight_decay,
-        fused=place.device.type == "cuda",
-    )
+    optimiser = new_optimiser(networks, config.schedule, place.device)
     record = Record(place, networks, optimiser)
     training = SupervisedTraining(
         networks=networks,

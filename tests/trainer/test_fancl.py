@@ -13,6 +13,7 @@ from trainer.encoder import Encoder, unit
 from trainer.fana import Fana
 from trainer.losses import cluster_loss, fancl_loss
 from trainer.memory import ClusterMemory, build_memories
+from trainer.optimiser import learning_rate
 from trainer.pixels import Pixels
 from trainer.sampler import sample_batches
 from trainer.settings import FanclConfig, Method
@@ -43,7 +44,18 @@ def views_of(both: Networks, num_images: int) -> Views:
 
 @pytest.mark.parametrize(("epoch", "rate"), [(1, 3.5e-4), (20, 3.5e-4), (21, 3.5e-5), (41, 3.5e-6)])
 def test_the_papers_learning_rate_falls_every_twenty_epochs(epoch: int, rate: float) -> None:
-    assert fancl.learning_rate(config().schedule, epoch) == pytest.approx(rate)
+    assert learning_rate(config().schedule, epoch) == pytest.approx(rate)
+
+
+def test_a_cosine_falls_from_the_full_rate_to_almost_none() -> None:
+    schedule = dataclasses.replace(
+        config().schedule, epochs=10, decay_epochs=None, cosine=True, learning_rate=1.0
+    )
+    rates = [learning_rate(schedule, epoch) for epoch in range(1, 11)]
+    assert rates[0] == 1.0
+    assert rates[5] == pytest.approx(0.5)
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.03
 
 
 def test_a_batch_is_p_clusters_of_k_pictures() -> None:
