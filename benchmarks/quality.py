@@ -66,6 +66,10 @@ def main(
     weights: Annotated[Path, typer.Option(help="Folder with BACKBONE*.safetensors.")],
     out: Annotated[Path, typer.Option(help="Folder for runs.csv, table.md and the runs.")],
     full: Annotated[bool, typer.Option("--full", help="All sets, methods and seeds.")] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(help="One set; several commands may then fill one table side by side."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the run directories.")] = False,
 ) -> None:
     """Train, evaluate, sum up."""
@@ -76,10 +80,16 @@ def main(
     table = out / "runs.csv"
     rows = read(table)
     done = {(row["set"], row["method"], row["seed"]) for row in rows}
-    todo = [job for job in _jobs(full) if (job.of.name, job.method, str(job.seed)) not in done]
+    todo = [
+        job
+        for job in _jobs(full)
+        if (job.of.name, job.method, str(job.seed)) not in done and only in (None, job.of.name)
+    ]
     for number, job in enumerate(todo, start=1):
         print(f"{number}/{len(todo)}: {job.of.name}, {job.method}, seed {job.seed}", flush=True)
-        rows += _run(job, data, weights, out, {(row["set"], row["method"]) for row in rows}, keep)
+        have = {(row["set"], row["method"]) for row in rows}
+        new = _run(job, data, weights, out, have, keep)
+        rows = [*read(table), *new]
         write(table, COLUMNS, rows)
     text = _table(rows)
     (out / "table.md").write_text(text, encoding="utf-8")

@@ -97,7 +97,7 @@ def from_pictures(method: Method, seed: int, num_crops: int) -> FanclConfig:
         clustering=dataclasses.replace(base.clustering, k1=k1, k2=max(k1 // 5, 2), eps=None),
         fana=_fana(method),
         loss=dataclasses.replace(_loss(method), temperature=0.15),
-        kept=KeptSettings(start_share=0.5, whitening=0.5),
+        kept=KeptSettings(start_share=0.5, whitening=0.8),
     )
 
 
@@ -114,6 +114,7 @@ def from_bursts(method: Method, seed: int, num_crops: int) -> FanclConfig:
         clustering=ClusteringSettings(
             k1=8, k2=2, eps=None, min_samples=2, unit="bursts", flip_average=False
         ),
+        kept=dataclasses.replace(base.kept, start_share=0.3),  # bursts mislead less
     )
 
 
