@@ -63,7 +63,7 @@ def main(
                 command(
                     "fancl-train", table, "--out", run, "--bursts", "off", "--backbone", backbone,
                     "--weights", file, "--size", size, "--epochs", epochs,
-                    "--iterations", iterations, "--seed", seed, *flags,
+                    "--iterations", iterations, "--seed", seed, "--precision", "fp32", *flags,
                 )  # fmt: skip
                 figures = json.loads(command("fancl-eval", run, table, "--json", "--no-controls"))
                 shutil.rmtree(run)

@@ -117,7 +117,7 @@ def _run(
     command(
         "fancl-train", table, "--out", run, "--backbone", job.of.backbone, "--weights", file,
         "--size", SIZE, "--epochs", EPOCHS, "--iterations", job.of.iterations,
-        "--seed", job.seed, *METHODS[job.method],
+        "--seed", job.seed, "--precision", "fp32", *METHODS[job.method],
     )  # fmt: skip
     label_free = job.method != "supervised"
     asked = ["--pseudo-labels"] if label_free else []
