@@ -65,6 +65,8 @@ class EpochEnd:
     step_losses: tuple[float, ...]  # of eq. 10
     pseudo_labels: PseudoLabels  # of pictures
     similarity_N: NDArray[np.float32]  # of each picture to its cluster's centre; nan for outliers
+    encoder: Encoder  # what the epoch leaves: the clean one, with its share of the start
+    emb_ND: Tensor | None  # its embeddings of all crops, where they are needed already
 
 
 class Listener(Protocol):
@@ -95,12 +97,15 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
     """
     config, listener = training.config, training.listener
     skipped = num_skipped
+    carried_ND: Tensor | None = None  # embeddings by the last epoch's encoder, to cluster next
     for epoch in range(first_epoch, config.schedule.epochs + 1):
         began = time.monotonic()
         rate = begin_epoch(training.optimiser, config.schedule, config.seed, epoch)
         fana = Fana(training.networks.clean, config.fana, seed_of(config.seed, epoch))
         views = extract(training.networks, fana, training.pixels, training.precision)
-        emb_ND = _to_cluster(training, views)
+        if carried_ND is None and training.start is not None:
+            carried_ND = embed_all(_with_start(training), training.pixels, training.precision)
+        emb_ND = _to_cluster(training, views.clean_ND if carried_ND is None else carried_ND)
         labels, clustering_seconds = _timed_labels(training, emb_ND)
         if labels.trouble:
             listener.on_trouble(f"epoch {epoch}: {labels.trouble}")
@@ -111,26 +116,16 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
         else:
             skipped += 1
             listener.on_trouble(f"epoch {epoch}: nothing to learn from, skipped")
-        step_losses = _on_cpu([one.total for one in losses])
+        encoder, carried_ND = _with_start(training), None
+        if training.start is not None or config.kept.whitening is not None:
+            carried_ND = embed_all(encoder, training.pixels, training.precision)
         yield EpochEnd(
-            report=EpochReport(
-                epoch=epoch,
-                seconds=round(time.monotonic() - began, 2),
-                clustering_seconds=round(clustering_seconds, 2),
-                learning_rate=rate,
-                loss=_mean(step_losses),
-                cluster_loss=_mean(_on_cpu([one.cluster for one in losses])),
-                consistency_loss=_mean(_on_cpu([one.consistency for one in losses])),
-                num_clusters=labels.num_clusters,
-                num_outliers=labels.num_outliers,
-                largest_share=labels.largest_share,
-                eps=labels.eps,
-                agreement=labels.agreement,
-                silhouette=labels.silhouette,
-            ),
-            step_losses=step_losses,
+            report=_report(epoch, began, clustering_seconds, rate, labels, losses),
+            step_losses=_on_cpu([one.total for one in losses]),
             pseudo_labels=labels,
             similarity_N=_similarity_to_centre(emb_ND, labels.label_N),
+            encoder=encoder,
+            emb_ND=carried_ND,
         )
         if skipped >= _MAX_SKIPPED_EPOCHS:
             raise FanclError(
@@ -139,16 +134,45 @@ def train_epochs(training: Training, first_epoch: int, num_skipped: int = 0) -> 
             )
 
 
-def _to_cluster(training: Training, views: Views) -> Tensor:
-    """The embeddings [N, D] that are clustered: the clean ones, or as the settings mend them."""
-    encoder, emb_ND = training.networks.clean, views.clean_ND
-    if training.start is not None:
-        encoder = blend(encoder, training.start, training.config.kept.start_share)
-        emb_ND = embed_all(encoder, training.pixels, training.precision)
-    if training.config.clustering.flip_average:
-        mirrored_ND = embed_all(encoder, training.pixels, training.precision, mirror=True)
-        emb_ND = unit(emb_ND + mirrored_ND)
-    return emb_ND
+def _report(
+    epoch: int,
+    began: float,
+    clustering_seconds: float,
+    rate: float,
+    labels: PseudoLabels,
+    losses: list[Losses],
+) -> EpochReport:
+    return EpochReport(
+        epoch=epoch,
+        seconds=round(time.monotonic() - began, 2),
+        clustering_seconds=round(clustering_seconds, 2),
+        learning_rate=rate,
+        loss=_mean(_on_cpu([one.total for one in losses])),
+        cluster_loss=_mean(_on_cpu([one.cluster for one in losses])),
+        consistency_loss=_mean(_on_cpu([one.consistency for one in losses])),
+        num_clusters=labels.num_clusters,
+        num_outliers=labels.num_outliers,
+        largest_share=labels.largest_share,
+        eps=labels.eps,
+        agreement=labels.agreement,
+        silhouette=labels.silhouette,
+    )
+
+
+def _with_start(training: Training) -> Encoder:
+    """The clean encoder, mixed with its start where that has a share."""
+    encoder = training.networks.clean
+    if training.start is None:
+        return encoder
+    return blend(encoder, training.start, training.config.kept.start_share)
+
+
+def _to_cluster(training: Training, emb_ND: Tensor) -> Tensor:
+    """The embeddings to cluster: as given, or averaged with those of the mirror images."""
+    if not training.config.clustering.flip_average:
+        return emb_ND
+    encoder = _with_start(training)
+    return unit(emb_ND + embed_all(encoder, training.pixels, training.precision, mirror=True))
 
 
 def _timed_labels(training: Training, emb_ND: Tensor) -> tuple[PseudoLabels, float]:

@@ -9,19 +9,18 @@ from numpy.typing import NDArray
 from edge.errors import InputError
 from trainer import checkpoint
 from trainer.backbone import NO_WEIGHTS
-from trainer.blend import blend
 from trainer.bursts import find_scenes, warm_up
 from trainer.checkpoint import load_encoder
 from trainer.data import Crops
 from trainer.encoder import Encoder, twin
 from trainer.fana import Fana
-from trainer.fancl import EpochReport, Training, train_epochs
+from trainer.fancl import EpochEnd, EpochReport, Training, train_epochs
 from trainer.links import cannot_link
 from trainer.optimiser import new_optimiser
 from trainer.pixels import Pixels
 from trainer.rundir import num_skipped, write_clusters
-from trainer.settings import FanclConfig, check
-from trainer.views import Networks, embed_all
+from trainer.settings import FanclConfig, KeptSettings, check
+from trainer.views import Networks
 from trainer.whitening import within_cluster_whitening
 from trainer.workplace import Record, Told, Workplace, told_scores
 
@@ -66,7 +65,7 @@ def run(place: Workplace, config: FanclConfig, burst_N: NDArray[np.int64]) -> No
         listener=Told(place.narrator, config.schedule.epochs),
     )
     for end in train_epochs(training, record.done + 1, num_skipped(record.metrics)):
-        kept = _kept(training, end.pseudo_labels.label_N)
+        kept = _kept(end, config.kept, place.device)
         if end.report.loss is not None:
             place.save_encoder(checkpoint.ENCODER, kept, end.report.epoch)
         write_clusters(place.out, place.crops, burst_N, end.pseudo_labels.label_N, end.similarity_N)
@@ -75,16 +74,13 @@ def run(place: Workplace, config: FanclConfig, burst_N: NDArray[np.int64]) -> No
         place.narrator.say(_sentence(end.report, config.schedule.epochs) + told_scores(scores))
 
 
-def _kept(training: Training, label_N: NDArray[np.int64]) -> Encoder:
-    """The encoder that this epoch leaves: as trained, or as `kept` in the settings mends it."""
-    settings, encoder = training.config.kept, training.networks.clean
-    if training.start is not None:
-        encoder = blend(encoder, training.start, settings.start_share)
-    if settings.whitening is not None:
-        emb_ND = embed_all(encoder, training.pixels, training.precision).cpu().numpy()
-        encoder = twin(encoder)
-        whitening = within_cluster_whitening(emb_ND, label_N, settings.whitening)
-        encoder.whitening = whitening.to(training.pixels.device)
+def _kept(end: EpochEnd, settings: KeptSettings, device: torch.device) -> Encoder:
+    """The encoder that an epoch leaves, whitened within its clusters if the settings say so."""
+    if settings.whitening is None or end.emb_ND is None:
+        return end.encoder
+    encoder = twin(end.encoder)
+    emb_ND, label_N = end.emb_ND.cpu().numpy(), end.pseudo_labels.label_N
+    encoder.whitening = within_cluster_whitening(emb_ND, label_N, settings.whitening).to(device)
     return encoder
 
 

@@ -73,7 +73,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
         config = with_method(tiny_config(num_crops, use_bursts, random_start), method)
-        return with_changes(config, ["schedule.decay_epochs=1"])
+        return with_changes(
+            config, ["schedule.decay_epochs=1", "kept.start_share=0.3", "kept.whitening=0.8"]
+        )
 
     def request(out: Path) -> RunRequest:
         return dataclasses.replace(request_for(world, out), configure=configure, bursts=bursts)
