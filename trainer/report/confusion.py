@@ -72,7 +72,7 @@ def render_confusion(retrieved: Retrieved | None) -> str:
     if retrieved is None:
         reason = (
             "That takes queries with known animals, and none came with this run; "
-            "<code>fancl-eval RUN DATA</code> reads them."
+            "<code>fancl-eval RUN DATA --report</code> reads them."
         )
         return section("confusion", [missing(reason)])
     pairs = confused_pairs(retrieved)

@@ -77,8 +77,8 @@ def render_similarity(
         return _section(
             missing(
                 "There are neither queries with known animals nor an encoder with clusters. "
-                "<code>fancl-eval RUN DATA</code> reads the former; the first epoch that is not "
-                "skipped gives the latter, unless the run is supervised."
+                "<code>fancl-eval RUN DATA --report</code> reads the former; the first epoch that "
+                "is not skipped gives the latter, unless the run is supervised."
             )
         )
     return _section(_by_cluster(crops, clusters, stored))

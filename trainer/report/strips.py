@@ -28,9 +28,9 @@ def render_retrieval(retrieved: Retrieved | None, figures: Retrieval | None, sco
     if retrieved is None or figures is None:
         reason = (
             "No queries with known animals came with this run, so nothing says how often it finds "
-            "the right one, in the end or epoch by epoch. <code>fancl-eval RUN DATA</code> "
-            "measures it: DATA needs an identity column, or a folder an animal, and at least two "
-            "pictures of an animal."
+            "the right one. <code>fancl-eval RUN DATA --report</code> measures it and writes this "
+            "page anew: DATA needs an identity column, or a folder an animal, and at least two "
+            "pictures of an animal. <code>fancl-train ... --score</code> measures every epoch."
         )
         return section("retrieval", [missing(reason), scores])
     answerable_Q = np.flatnonzero(_has_answer(retrieved))
