@@ -10,7 +10,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from edge.errors import FanclError, InputError
@@ -211,3 +213,34 @@ def test_a_run_that_never_learned_does_not_end_as_done(world: Path, tmp_path: Pa
     for _ in range(2):  # the second time the run is there already
         with pytest.raises(FanclError, match="nothing was trained"):
             train(request, Quiet())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_run_trains_and_goes_on_on_a_gpu(world: Path, tmp_path: Path) -> None:
+    """Every setting that touches the device: noise, memories, erasing, the kept encoder."""
+
+    def configure(num_crops: int, use_bursts: bool, random_start: bool) -> FanclConfig:
+        changes = ["fana.mode=rects", "fana.density=0.5", "augment.erasing=on"]
+        changes += ["kept.start_share=0.3", "kept.whitening=0.8"]
+        return with_changes(tiny_config(num_crops, use_bursts, random_start), changes)
+
+    def request(out: Path) -> RunRequest:
+        return dataclasses.replace(
+            request_for(world, out),
+            configure=configure,
+            device=torch.device("cuda"),
+            precision="bf16",
+        )
+
+    train(request(tmp_path / "straight"), Quiet())
+    with pytest.raises(KeyboardInterrupt):
+        train(request(tmp_path / "stopped"), StopAt("training", "epoch 2"))
+    train(request(tmp_path / "stopped"), Quiet())
+    straight, stopped = (
+        rows(tmp_path / "straight" / "steps.csv"),
+        rows(tmp_path / "stopped" / "steps.csv"),
+    )
+    losses = [float(row["loss"]) for row in straight]
+    assert all(np.isfinite(losses))
+    assert [float(row["loss"]) for row in stopped] == pytest.approx(losses, rel=1e-2)
