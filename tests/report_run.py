@@ -154,3 +154,25 @@ def many_animals(num_identities: int, seed: int = 0) -> Retrieved:
     query_names, query_QD = crops_of(1)
     gallery_names, gallery_GD = crops_of(2)
     return retrieved_from(query_names, gallery_names, query_QD @ gallery_GD.T)
+
+
+FIVE_CLUSTERS = np.array([-1, -1, *np.arange(5).repeat(4)])
+
+
+def plain_run(out: Path) -> Path:
+    """A run of three epochs on 22 crops, without its report."""
+    epochs = [epoch_row(number, FIVE_CLUSTERS) for number in (1, 2, 3)]
+    return write_run(out, numbered_crops(22), FIVE_CLUSTERS, epochs, config_of("fancl", 22, 3))
+
+
+#           A     A     B     C
+TABLE = [
+    [0.9, 0.2, 0.8, -0.1],  # A: itself first, then B
+    [0.3, 0.4, 0.7, 0.60],  # A: taken for B
+    [0.45, 0.1, 0.2, -np.inf],  # B: taken for A
+    [0.4, 0.3, 0.2, 0.10],  # D: not in the gallery
+]
+
+
+def table_of_letters() -> Retrieved:
+    return retrieved_from("AABD", "AABC", np.array(TABLE))

@@ -148,6 +148,8 @@ def _evaluate(
     from trainer.evaluation.openset import SEEDS
     from trainer.evaluation.outcome import write_per_query
     from trainer.evaluation.protocol import Rules
+    from trainer.report.again import rewrite_report
+    from trainer.rundir import read_config
 
     with plain_errors("nothing was written"):
         request = EvalRequest(
@@ -170,11 +172,11 @@ def _evaluate(
             pseudo_labels=pseudo_labels,
             device=device_named(device),
         )
+        if report:
+            read_config(Path(source), "--report")  # refused before anything takes time
         with Terminal() as terminal:
             outcome = evaluate_source(request, terminal)
             if report:
-                from trainer.report.again import rewrite_report
-
                 page = rewrite_report(Path(source), outcome.retrieved, terminal)
                 terminal.say(f"written: {page}")
         if per_query is not None:

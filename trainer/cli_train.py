@@ -210,8 +210,7 @@ def _train(
         plain_errors("the same command goes on from the last finished epoch"),
         Terminal() as terminal,
     ):
-        if method is Method.supervised and (changes or recipe is Recipe.paper):
-            raise InputError("--set and --recipe are for the label-free methods, not supervised")
+        _refuse_contradictions(method, recipe, bursts, changes)
         height, width = parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
         in_paper = recipe is Recipe.paper or method is Method.supervised
         request = RunRequest(
@@ -232,3 +231,18 @@ def _train(
         )
         run_training(request, terminal)
     console.print(f"done: {out}; next: fancl-export {out} --onnx", markup=False, soft_wrap=True)
+
+
+def _refuse_contradictions(
+    method: Method, recipe: Recipe, bursts: Bursts | None, changes: list[str] | None
+) -> None:
+    """Raises InputError for flags that would do nothing together."""
+    uses_bursts = bursts in (Bursts.auto, Bursts.column)
+    if method is Method.supervised and (changes or uses_bursts or recipe is Recipe.paper):
+        raise InputError(
+            "--set, --bursts and --recipe are for the label-free methods, not for supervised"
+        )
+    if recipe is Recipe.paper and uses_bursts:
+        raise InputError(
+            "--recipe paper does not use bursts; leave --bursts out, or take --recipe auto"
+        )

@@ -62,9 +62,8 @@ def cluster(
 
     `unit_N` is each crop's row of `emb_UD`; `apart_P2` are pairs of rows that show two animals
     (links.cannot_link); `device` searches neighbours. Labels are judged by crops, as bursts differ
-    in length. A fixed eps that
-    collapses is changed step by step until it does not. What was done is told in `trouble`; check
-    `usable` before training on the result.
+    in length. A fixed eps that collapses is changed step by step until it does not. What was done
+    is told in `trouble`; check `usable` before training on the result.
     """
     distances = jaccard_distances(emb_UD, settings.k1, settings.k2, device)
     size_U = np.bincount(unit_N, minlength=len(emb_UD))

@@ -25,9 +25,14 @@ from trainer.whitening import within_cluster_whitening
 from trainer.workplace import Record, Told, Workplace, told_scores
 
 
-def refuse(encoder: Encoder, config: FanclConfig, num_crops: int) -> None:
+def refuse(encoder: Encoder, config: FanclConfig, num_crops: int, use_bursts: bool) -> None:
     """Raises InputError for what can be known to fail before anything is written."""
     check(config)
+    if not use_bursts and (config.clustering.unit == "bursts" or config.batch.spread_bursts):
+        raise InputError(
+            "clustering.unit=bursts and batch.spread_bursts=on need bursts, and few or none are "
+            "known here: see --bursts"
+        )
     if num_crops < config.batch.size:
         raise InputError(
             f"{num_crops} crops are fewer than a batch of {config.batch.size} "

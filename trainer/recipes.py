@@ -38,7 +38,10 @@ def choose(
         return from_scratch(method, seed, num_crops)
     if bursts:
         return from_bursts(method, seed, num_crops)
-    return from_pictures(method, seed, num_crops)
+    chosen = from_pictures(method, seed, num_crops)
+    if random_start:  # nothing in it is worth keeping
+        chosen = dataclasses.replace(chosen, kept=dataclasses.replace(chosen.kept, start_share=0.0))
+    return chosen
 
 
 def paper(method: Method, seed: int, num_crops: int) -> FanclConfig:

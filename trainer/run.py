@@ -90,7 +90,7 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     if isinstance(config, SupervisedConfig):
         identities, label_N = supervised_run.labels_of(crops)
     else:
-        fancl_run.refuse(encoder, config, len(crops))
+        fancl_run.refuse(encoder, config, len(crops), use_bursts)
     truth = (
         load_truth(request.data, spec, request.boxes, crops, narrator) if request.score else None
     )

@@ -37,6 +37,15 @@ def refuse_foreign_folder(out: Path) -> None:
             raise InputError(f"{out} holds other files; give --out a new folder for this run")
 
 
+def read_config(run: Path, flag: str) -> dict[str, Any]:
+    """config.json of a run; raises InputError where there is none, naming the flag in need."""
+    path = run / checkpoint.CONFIG
+    if not path.is_file():
+        raise InputError(f"{run} is no run of fancl-train: {flag} needs one as SOURCE")
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
 def record_of(
     data: Path,
     boxes: Path | None,

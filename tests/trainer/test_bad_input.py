@@ -154,6 +154,35 @@ def test_bursts_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "too few pictures share a value" in refused(capsys, cli_train.train, *words)
 
 
+@pytest.mark.parametrize("change", ["clustering.unit=bursts", "batch.spread_bursts=on"])
+def test_settings_for_bursts_where_none_are_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    data, out = pictures(tmp_path / "data", 70), tmp_path / "run"
+    said = refused(capsys, cli_train.train, data, "--out", out, *SMALL, "--set", change)
+    assert "need bursts" in said
+    assert "--bursts" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--method", "supervised", "--set", "loss.temperature=0.1"), "for the label-free methods"),
+        (("--method", "supervised", "--bursts", "column"), "for the label-free methods"),
+        (("--method", "supervised", "--recipe", "paper"), "for the label-free methods"),
+        (("--recipe", "paper", "--bursts", "auto"), "does not use bursts"),
+    ],
+)
+def test_flags_that_would_do_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], sentence: str
+) -> None:
+    data, out = pictures(tmp_path / "data", 2), tmp_path / "run"
+    said = refused(capsys, cli_train.train, data, "--out", out, *SMALL, *flags)
+    assert sentence in said
+    assert not out.exists()
+
+
 def test_a_size_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (tmp_path, "--out", tmp_path / "run", *SMALL, "--size", "big")
     assert "height x width" in refused(capsys, cli_train.train, *words)

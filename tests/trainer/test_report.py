@@ -22,26 +22,22 @@ from edge.errors import InputError
 from trainer import checkpoint
 from trainer.checkpoint import load_encoder
 from trainer.evaluation.retrieved import Retrieved
-from trainer.fana import Fana
-from trainer.report.confusion import confused_pairs
-from trainer.report.markup import SECTIONS, percent, short
-from trainer.report.noise import noise_views
+from trainer.report.markup import SECTIONS
 from trainer.report.page import write_report
-from trainer.report.record import Clusters, read_record
-from trainer.report.sheets import chosen_clusters, members_shown
-from trainer.report.similarity import count_pairs
-from trainer.settings import FanaSettings, Method
+from trainer.report.record import read_record
+from trainer.settings import Method
 from trainer.supervised import SupervisedReport, default_config
 
 from ..report_run import (
-    HEIGHT,
-    WIDTH,
+    FIVE_CLUSTERS,
     config_of,
     drawn_crops,
     epoch_row,
     many_animals,
     numbered_crops,
+    plain_run,
     retrieved_from,
+    table_of_letters,
     write_run,
 )
 
@@ -49,17 +45,6 @@ from ..report_run import (
 DRAWN_DATA = re.compile(
     r'<path d="M \d[^"]*" clip-path="[^"]+" style="[^"]*(#0072b2|#c04f00)', re.ASCII
 )
-NOISE = FanaSettings(
-    area=0.1, layer="conv", reduction="mean", mode="pixels", fill="black", density=1.0,
-    refresh="epoch",
-)  # fmt: skip
-FIVE_CLUSTERS = np.array([-1, -1, *np.arange(5).repeat(4)])
-
-
-def plain_run(out: Path) -> Path:
-    """A run of three epochs on 22 crops, without its report."""
-    epochs = [epoch_row(number, FIVE_CLUSTERS) for number in (1, 2, 3)]
-    return write_run(out, numbered_crops(22), FIVE_CLUSTERS, epochs, config_of("fancl", 22, 3))
 
 
 class Page(HTMLParser):
@@ -256,39 +241,6 @@ def test_the_table_tells_of_settings_that_are_not_fixed(tmp_path: Path) -> None:
     assert "eps chosen each epoch" in page.section("trained")
 
 
-def test_the_noised_picture_is_black_in_the_region_and_the_picture_elsewhere(
-    tmp_path: Path,
-) -> None:
-    crops = numbered_crops(22)
-    encoder = load_encoder(plain_run(tmp_path / "run")).encoder
-    images_NHWC = crops.images_NHWC[:3]
-    views = noise_views(encoder, Fana(encoder, NOISE, seed=0), images_NHWC)
-    for view, image_HWC in zip(views, images_NHWC, strict=True):
-        region_HW = (view.region_HWC == (255, 170, 0)).all(axis=2)
-        assert region_HW.sum() == round(0.1 * HEIGHT * WIDTH)
-        assert (view.noised_HWC[region_HW] == 0).all()
-        assert (view.noised_HWC[~region_HW] == image_HWC[~region_HW]).all()
-        # The heat map is brightest where the region is.
-        heat_HW = view.activation_HWC.sum(axis=2)
-        assert heat_HW[region_HW].min() >= heat_HW[~region_HW].max() - 12
-    assert all(
-        (view.picture_HWC == one).all() for view, one in zip(views, images_NHWC, strict=True)
-    )
-
-
-#           A     A     B     C
-TABLE = [
-    [0.9, 0.2, 0.8, -0.1],  # A: itself first, then B
-    [0.3, 0.4, 0.7, 0.60],  # A: taken for B
-    [0.45, 0.1, 0.2, -np.inf],  # B: taken for A
-    [0.4, 0.3, 0.2, 0.10],  # D: not in the gallery
-]
-
-
-def table_of_letters() -> Retrieved:
-    return retrieved_from("AABD", "AABC", np.array(TABLE))
-
-
 KINDS["a table of letters"] = lambda out: page_of(
     out, FIVE_CLUSTERS, num_epochs=1, retrieved=table_of_letters()
 )
@@ -324,57 +276,6 @@ def test_figures_leave_out_queries_whose_animal_is_not_in_the_gallery(
     assert "1 query left out" in page.words
 
 
-def test_pairs_are_ordered_by_how_often_then_how_closely_they_are_confused() -> None:
-    pairs = confused_pairs(table_of_letters())
-    assert [(pair.first, pair.second, pair.num_confused) for pair in pairs] == [("A", "B", 2)]
-    margins = [(one.query, one.own, one.other, round(one.margin, 4)) for one in pairs[0].contests]
-    # The first query was not confused, but B came closest to it.
-    assert margins == [(1, 1, 2, -0.3), (2, 2, 0, -0.25), (0, 0, 2, 0.1)]
-
-
-def test_pairs_equal_a_slow_search_over_all_of_them() -> None:
-    retrieved = many_animals(30, seed=4)
-    worst: dict[tuple[str, str], list[float]] = {}
-    for query, own in enumerate(retrieved.query_identity_Q.tolist()):
-        best: dict[str, float] = {}
-        for row, identity in enumerate(retrieved.gallery_identity_G.tolist()):
-            best[identity] = max(best.get(identity, -9), float(retrieved.similarity_QG[query, row]))
-        mine = best.pop(own)
-        rival = max(best, key=lambda one: best[one])
-        pair = (own, rival) if own < rival else (rival, own)
-        worst.setdefault(pair, []).append(mine - best[rival])
-    expected = sorted(worst, key=lambda pair: (-sum(m < 0 for m in worst[pair]), min(worst[pair])))
-    assert any(min(margins) < 0 for margins in worst.values())
-    found = confused_pairs(retrieved)
-    assert [(pair.first, pair.second) for pair in found] == expected
-    assert [len(pair.contests) for pair in found] == [len(worst[pair]) for pair in expected]
-
-
-def test_pairs_are_counted_by_kind_and_in_order_as_a_slow_loop_does() -> None:
-    rng = np.random.default_rng(3)
-    similarity_QG = rng.uniform(-1, 1, (40, 50)).astype(np.float32)
-    similarity_QG[rng.random((40, 50)) < 0.1] = -np.inf
-    query_Q, gallery_G = rng.integers(0, 4, 40), rng.integers(0, 4, 50)
-    similarity_QG[query_Q[:, None] == gallery_G[None, :]] += 0.0005
-    same, different = [], []
-    for query in range(40):
-        for row in range(50):
-            if np.isfinite(similarity_QG[query, row]):
-                kind = same if query_Q[query] == gallery_G[row] else different
-                kind.append(similarity_QG[query, row])
-    counts = count_pairs(similarity_QG, query_Q, gallery_G)
-    assert (counts.same_F.sum(), counts.different_F.sum()) == (len(same), len(different))
-    in_order = np.mean([[one > other for other in different] for one in same])
-    assert counts.share_in_order == pytest.approx(in_order, abs=1e-3)
-    edges = np.linspace(-1, 1, 2001)
-    assert (counts.same_F == np.histogram(np.array(same, np.float64), edges)[0]).all()
-
-
-def test_pairs_that_are_all_alike_are_in_order_half_the_time() -> None:
-    alike = np.full((4, 4), 0.5, np.float32)
-    assert count_pairs(alike, np.arange(4), np.arange(4)).share_in_order == 0.5
-
-
 def test_without_labels_the_histogram_says_that_it_compares_clusters(
     made: Callable[[str], Page],
 ) -> None:
@@ -382,29 +283,6 @@ def test_without_labels_the_histogram_says_that_it_compares_clusters(
     assert "pseudo-labels, not known animals" in section
     assert "same cluster" in section
     assert "pseudo-labels" not in made("with labels").section("similarity")
-
-
-def test_sheets_show_all_of_a_few_clusters_and_a_choice_of_many() -> None:
-    few = chosen_clusters(np.array([3, 9, 5]))
-    assert [(heading, labels.tolist()) for heading, labels in few] == [("All clusters", [1, 2, 0])]
-    sizes = np.random.default_rng(0).permutation(np.arange(10, 210))
-    shown = [label for _, labels in chosen_clusters(sizes) for label in labels]
-    assert len(set(shown)) == len(shown) == 17
-    assert (np.diff(sizes[shown]) < 0).all()
-    assert sizes[shown[0]] == 209
-    assert sizes[shown[-1]] == 10
-    assert abs(sizes[shown[9]] - np.median(sizes)) <= 2
-
-
-def test_a_sheet_goes_from_the_most_to_the_least_similar() -> None:
-    similarity_N = np.random.default_rng(0).permutation(np.linspace(0.1, 0.9, 60))
-    clusters = Clusters(label_N=np.arange(60) % 2, similarity_N=similarity_N)
-    shown = members_shown(clusters, 1)
-    members = similarity_N[1::2]
-    assert (shown % 2 == 1).all()
-    assert (np.diff(similarity_N[shown]) < 0).all()
-    assert similarity_N[shown[0]] == members.max()
-    assert similarity_N[shown[-1]] == members.min()
 
 
 HOSTILE = '<img src=x onerror="alert(1)">&\u202egpj.evil'
@@ -425,20 +303,6 @@ def test_names_are_escaped_wherever_they_appear(tmp_path: Path) -> None:
     assert not page.all("b") or all("run" not in one for one in page.all("b"))
     assert "\u202e" not in page.source
     assert "Training run <b>run" in page.words
-
-
-def test_a_long_name_loses_its_middle() -> None:
-    assert short("x" * 40) == "x" * 40
-    assert short("a" * 300 + "b" * 300) == "a" * 19 + "…" + "b" * 20
-
-
-@pytest.mark.parametrize(
-    ("share", "words"),
-    [(0, "0 %"), (0.0001, "< 0.1 %"), (0.012, "1.2 %"), (0.5, "50 %"), (0.997, "99.7 %"),
-     (0.99991, "> 99.9 %"), (1, "100 %")],
-)  # fmt: skip
-def test_a_share_never_looks_like_nothing_or_all_unless_it_is(share: float, words: str) -> None:
-    assert percent(share) == words
 
 
 def test_figures_per_epoch_are_drawn_where_there_are_any(

@@ -38,6 +38,14 @@ def test_both_methods_differ_by_their_losses_and_noise_alone() -> None:
         assert same == base
 
 
+def test_nothing_of_random_weights_is_kept() -> None:
+    pretrained = recipes.choose("auto", "fancl", 1, 500, bursts=False, random_start=False)
+    random = recipes.choose("auto", "fancl", 1, 500, bursts=False, random_start=True)
+    assert pretrained.kept.start_share == 0.5
+    kept = dataclasses.replace(pretrained.kept, start_share=0.0)
+    assert random == dataclasses.replace(pretrained, kept=kept)
+
+
 def test_changes_reach_any_setting() -> None:
     changes = [
         "clustering.eps=auto",

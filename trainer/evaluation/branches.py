@@ -1,13 +1,13 @@
 """The other two branches of a FANCL run, for study: what is exported is the clean encoder alone.
 
-The paper does not say which of its three embeddings it compares in its tables.
+The paper does not say which of its three embeddings its tables compare.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +19,17 @@ from trainer import checkpoint
 from trainer.evaluation.candidate import Candidate
 from trainer.fana import Fana
 from trainer.pixels import Pixels
+from trainer.rundir import read_config
 from trainer.settings import FanaSettings, LossSettings
 from trainer.views import Networks, Views, extract
+
+
+def settings_with_branches(run: Path) -> dict[str, Any]:
+    """The settings of a run; raises InputError where it has one branch, or is no run."""
+    settings: dict[str, Any] = read_config(run, "--branches")["settings"]
+    if settings["method"] != "fancl":
+        raise InputError(f"{run} was trained by {settings['method']}, which has one branch")
+    return settings
 
 
 def branches_of(run: Path, device: torch.device) -> Iterator[Candidate]:
@@ -28,17 +37,12 @@ def branches_of(run: Path, device: torch.device) -> Iterator[Candidate]:
 
     Raises InputError where the run has no such branches.
     """
-    config, state = run / checkpoint.CONFIG, run / checkpoint.STATE
-    if not config.is_file() or not state.is_file():
-        raise InputError(f"{run} is no run of fancl-train: --branches needs one as SOURCE")
-    settings = json.loads(config.read_text(encoding="utf-8"))["settings"]
-    if settings["method"] != "fancl":
-        raise InputError(f"{run} was trained by {settings['method']}, which has one branch")
+    settings = settings_with_branches(run)
     stored = checkpoint.load_encoder(run)
     networks = Networks(stored.encoder, LossSettings(**settings["loss"])).to(device)
     tensors = {
         key.removeprefix("model."): value
-        for key, value in load_file(str(state)).items()
+        for key, value in load_file(str(run / checkpoint.STATE)).items()
         if key.startswith("model.")
     }
     networks.load_state_dict(tensors)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge.errors import InputError
 from trainer.encoder import Encoder, Precision, embed
-from trainer.evaluation.branches import branches_of
+from trainer.evaluation.branches import branches_of, settings_with_branches
 from trainer.evaluation.candidate import (
     Candidate,
     controls_of,
@@ -58,6 +58,8 @@ def evaluate_source(request: EvalRequest, narrator: Narrator) -> Outcome:
     Raises InputError where the data carry no labels, or not what a protocol needs, and what
     opening the source raises.
     """
+    if request.branches:
+        settings_with_branches(Path(request.source))  # refused before anything takes time
     pseudo_labels = (
         score_pseudo_labels(Path(request.source), request.data, request.boxes, narrator)
         if request.pseudo_labels

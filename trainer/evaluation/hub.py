@@ -33,7 +33,7 @@ def fetch(model_id: str) -> Path:
 
 def _download(repository: str, revision: str | None, names: list[str]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what went wrong is told below
     try:
@@ -45,7 +45,7 @@ def _download(repository: str, revision: str | None, names: list[str]) -> Path:
             f"{CONFIG} and {' or '.join(WEIGHT_FILES)} into one folder; bring it and give "
             "--weights FOLDER"
         ) from error
-    except Exception as error:  # classes of several libraries, with no common base
+    except (OSError, ValueError, EntryNotFoundError) as error:  # no answer, or not the one wanted
         raise WeightsError(
             f"cannot get {repository} from the Hugging Face hub ({_first_line(error)}); check "
             "that it is written ORG/NAME and that it is public, or download it by hand and give "

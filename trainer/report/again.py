@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from edge.detect import BoxesFile
-from edge.errors import InputError
 from edge.pictures import read_collection
 from edge.preprocess import InputSpec
-from trainer import checkpoint
 from trainer.data import load_crops
 from trainer.evaluation.retrieved import Retrieved
 from trainer.narrator import Narrator
 from trainer.report.page import write_report
+from trainer.rundir import read_config
 
 
 def rewrite_report(run: Path, retrieved: Retrieved, narrator: Narrator) -> Path:
@@ -21,10 +19,7 @@ def rewrite_report(run: Path, retrieved: Retrieved, narrator: Narrator) -> Path:
 
     Raises InputError where `run` is no run directory, or its pictures are gone or others.
     """
-    config = run / checkpoint.CONFIG
-    if not config.is_file():
-        raise InputError(f"{run} is no run of fancl-train: --report needs one as SOURCE")
-    record = json.loads(config.read_text(encoding="utf-8"))
+    record = read_config(run, "--report")
     boxes = record["boxes"]
     crops = load_crops(
         read_collection(Path(record["data"]), split="train"),

@@ -68,16 +68,16 @@ _CRITERIA = _Chart(
     anchor="chart-criterion",
     title="How clearly clusters stand apart",
     columns=(("silhouette", "silhouette"), ("agreement", "agreement")),
-    caption="What eps is judged by, without labels. Silhouette: crops lie nearer to their own "
-    "cluster than to the next. Agreement: a slightly other eps would give the same clusters. "
-    "Good: near 1. Bad: near 0 or below.",
+    caption="Without labels. Agreement is what eps is chosen by: a slightly smaller eps would "
+    "put the same crops together. Silhouette: crops lie nearer to their own cluster than to the "
+    "next. Good: near 1. Bad: near 0 or below.",
 )
 _EPS = _Chart(
     anchor="chart-eps",
     title="Radius eps",
     columns=(("eps", "eps"),),
-    caption="How far apart crops of one cluster may lie. It is lowered where clusters run into "
-    "each other and raised where none are found; frequent jumps are a bad sign.",
+    caption="How far apart crops of one cluster may lie: as far as clusters do not yet run into "
+    "each other. Large jumps from epoch to epoch are a bad sign.",
 )
 
 
