@@ -144,6 +144,7 @@ def _evaluate(
     mAP: how high an animal's pictures rank among all. rank-k: queries with the animal among the
     first k. mINP: what share of the list is right that must be read to find all its pictures.
     """
+    from trainer.allocator import keep_freed_memory
     from trainer.evaluation.evaluate import EvalRequest, evaluate_source
     from trainer.evaluation.openset import SEEDS
     from trainer.evaluation.outcome import write_per_query
@@ -174,6 +175,7 @@ def _evaluate(
         )
         if report:
             read_config(Path(source), "--report")  # refused before anything takes time
+        keep_freed_memory()
         with Terminal() as terminal:
             outcome = evaluate_source(request, terminal)
             if report:

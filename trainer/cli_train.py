@@ -182,6 +182,7 @@ def _train(
     whom), encoder.safetensors (for fancl-eval and fancl-export), report.html (look at it first).
     """
     from trainer import recipes, supervised
+    from trainer.allocator import keep_freed_memory
     from trainer.changes import with_changes
     from trainer.run import RunRequest
     from trainer.run import train as run_training
@@ -210,6 +211,7 @@ def _train(
         plain_errors("the same command goes on from the last finished epoch"),
         Terminal() as terminal,
     ):
+        keep_freed_memory()
         _refuse_contradictions(method, recipe, bursts, changes)
         height, width = parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
         in_paper = recipe is Recipe.paper or method is Method.supervised
