@@ -46,10 +46,27 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
+    """Figures of this very file."""
+
+    source: Literal["labels", "pseudo-labels"]  # who says which pictures show one animal
     protocol: str
     queries: int
+    gallery: int
     rank1: float  # in [0, 1]
     mAP: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """A graph of low precision beside the fp32 graph it was made from, on the same crops."""
+
+    num_crops: int
+    mean_cosine: float
+    low_cosine: float  # its 1st percentile
+    rank1_fp32: float  # in [0, 1]; those of this file are in `evaluation`
+    mAP_fp32: float
+    tolerated_mAP_loss: float
+    forced: bool  # kept although it lost more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +103,7 @@ class Manifest:
     precision: Literal["fp32", "fp16", "int8"]
     training: Training
     evaluation: Evaluation | None
+    fidelity: Fidelity | None  # of fp16 and int8
     decision: Decision
     calibration: None
     golden: Golden

@@ -188,6 +188,7 @@ def _manifest(source: Source, graph: onnx.ModelProto, description: Description) 
             commit=config["commit"],
         ),
         evaluation=None,
+        fidelity=None,
         decision=thresholds.NONE,
         calibration=None,
         golden=model.pack_golden(

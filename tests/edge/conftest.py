@@ -124,6 +124,7 @@ def tiny_manifest(seed: int = 0, decision: Decision = DECISION) -> Manifest:
         precision="fp32",
         training=Training(data_digest="0" * 64, counts={}, config={}, commit=None),
         evaluation=None,
+        fidelity=None,
         decision=decision,
         calibration=None,
         golden=golden,

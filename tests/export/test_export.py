@@ -173,6 +173,7 @@ def test_other_backbones_export_alike(name: str) -> None:
         precision="fp32",
         training=model.Training(data_digest="", counts={}, config={}, commit=None),
         evaluation=None,
+        fidelity=None,
         decision=thresholds.NONE,
         calibration=None,
         golden=model.pack_golden(images, embed(encoder, images, CPU), 0.9999),
