@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("drawn") / "world"
     draw_world(root, seed=7, plan=tiny_plan())
     return root
+
+
+@pytest.fixture
+def labelled(world: Path, tmp_path: Path) -> Path:
+    """The drawn training pictures as a table with identities and all three splits."""
+    with (world / "truth.csv").open(newline="", encoding="utf-8") as file:
+        rows = [one for one in csv.DictReader(file) if one["part"] == "train" and one["identity"]]
+    splits = ("train", "train", "query", "gallery")
+    lines = [
+        f"{world / 'train' / row['path']},{row['identity']},{splits[index % 4]}"
+        for index, row in enumerate(rows)
+    ]
+    table = tmp_path / "metadata.csv"
+    table.write_text("\n".join(["path,identity,split", *lines]) + "\n")
+    return table
 
 
 @pytest.fixture(scope="session")

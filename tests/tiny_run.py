@@ -48,6 +48,7 @@ def request_for(world: Path, out: Path) -> RunRequest:
         out=out,
         boxes=world / "train-boxes.json",
         backbone="small-cnn",
+        with_text=False,
         weights=None,
         height=32,
         width=48,

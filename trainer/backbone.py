@@ -26,6 +26,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL_CNN = "small-cnn"
 RESNET50 = "resnet50"
 NO_WEIGHTS, IMAGENET = "none", "imagenet"
+_CLIP = "open_clip:"
 _GEM = "pool.power"
 _CLASSIFIERS = ("fc.", "classifier.", "head.fc.", "head.weight", "head.bias")
 
@@ -43,6 +44,7 @@ class BackboneSpec:
     pooling: Pooling  # of ResNet-50; timm's models pool as they are
     pad_type: str  # timm's padding of convolutions; "" is the model's own
     bn_eps: float | None  # None is the model's own
+    described: str | None  # JSON of a CLIP model that open_clip does not know by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,10 @@ def load_backbone(
     """
     if name != RESNET50 and (last_stride, pooling) != (1, "average"):
         raise InputError(f"--last-stride and --pooling are for resnet50; {name} has its own")
+    if name.startswith(_CLIP):
+        from trainer.clip.image import load_image_tower
+
+        return load_image_tower(name, weights, height, width)
     wanted = _default_spec(name, height, width, last_stride, pooling)
     chosen = weights or (NO_WEIGHTS if name == SMALL_CNN else IMAGENET)
     if chosen in (NO_WEIGHTS, IMAGENET):
@@ -127,7 +133,21 @@ def build_backbone(spec: BackboneSpec) -> nn.Module:
         return PooledResnet(
             torchvision.models.resnet50(weights=None), spec.last_stride, spec.pooling
         )
+    if spec.name.startswith(_CLIP):
+        from trainer.clip.image import build_image_tower
+
+        return build_image_tower(spec)
     return _create_timm(spec, pretrained=False)
+
+
+def build_timm(spec: BackboneSpec, name: str) -> nn.Module:
+    """The timm model `name` with random weights, padded and normalised as `spec` says."""
+    return _create_timm(dataclasses.replace(spec, name=name), pretrained=False)
+
+
+def timm_spec(name: str, height: int, width: int) -> BackboneSpec:
+    """What timm itself says of its model `name`."""
+    return _default_spec(name, height, width, 1, "average")
 
 
 def output_width(backbone: nn.Module, spec: BackboneSpec) -> int:
@@ -184,6 +204,7 @@ def _default_spec(
         pooling=pooling,
         pad_type="",
         bn_eps=None,
+        described=None,
     )
 
 

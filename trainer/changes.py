@@ -7,16 +7,24 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from edge.errors import InputError
+from trainer.clip.settings import IndivaidConfig
 from trainer.settings import FanclConfig
 
+Config = TypeVar("Config", FanclConfig, IndivaidConfig)
 _WORDS = {"on": True, "off": False}
 _FLAGS = {
-    "schedule.epochs": "--epochs",
-    "schedule.iterations": "--iterations",
-    "schedule.learning_rate": "--learning-rate",
+    FanclConfig: {
+        "schedule.epochs": "--epochs",
+        "schedule.iterations": "--iterations",
+        "schedule.learning_rate": "--learning-rate",
+    },
+    IndivaidConfig: {
+        "schedule.epochs": "stage1.epochs and stage2.epochs",
+        "prompt.noun": "--noun",
+    },
 }
 
 
@@ -30,50 +38,50 @@ class Documented:
     source: str
 
 
-def documented() -> Iterator[Documented]:
+def documented(of: type[FanclConfig] | type[IndivaidConfig] = FanclConfig) -> Iterator[Documented]:
     """Every setting in order, for help and docs."""
-    for group, kind in _groups().items():
+    for group, kind in _groups(of).items():
         hints = get_type_hints(kind)
         for field in dataclasses.fields(kind):
+            key = f"{group}.{field.name}"
             yield Documented(
-                key=f"{group}.{field.name}",
-                choices=_FLAGS.get(
-                    f"{group}.{field.name}", _choices(hints[field.name], f"{group}.{field.name}")
-                ),
+                key=key,
+                choices=_FLAGS[of].get(key, _choices(hints[field.name], key)),
                 about=field.metadata["about"],
                 source=field.metadata["source"],
             )
 
 
-def with_changes(config: FanclConfig, assignments: list[str]) -> FanclConfig:
+def with_changes(config: Config, assignments: list[str]) -> Config:
     """The configuration with `group.name=value` applied one after another.
 
     Raises InputError for an unknown name or a value of the wrong kind.
     """
+    groups, flags = _groups(type(config)), _FLAGS[type(config)]
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         group, _, name = key.strip().partition(".")
-        kind = _groups().get(group)
+        kind = groups.get(group)
         hints = get_type_hints(kind) if kind else {}
         if not equals or name not in hints:
-            raise InputError(_unknown(assignment, group))
-        if key.strip() in _FLAGS:
-            raise InputError(f"--set {assignment}: use {_FLAGS[key.strip()]} for it")
+            raise InputError(_unknown(assignment, group, groups))
+        if key.strip() in flags:
+            raise InputError(f"--set {assignment}: use {flags[key.strip()]} for it")
         value = _parse(text.strip(), hints[name], key.strip())
         changed = dataclasses.replace(getattr(config, group), **{name: value})
         config = dataclasses.replace(config, **{group: changed})
     return config
 
 
-def _groups() -> dict[str, Any]:
-    hints = get_type_hints(FanclConfig)
+def _groups(of: type) -> dict[str, Any]:
+    hints = get_type_hints(of)
     return {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
 
 
-def _unknown(assignment: str, group: str) -> str:
-    kind = _groups().get(group)
+def _unknown(assignment: str, group: str, groups: dict[str, Any]) -> str:
+    kind = groups.get(group)
     if kind is None:
-        known = ", ".join(_groups())
+        known = ", ".join(groups)
         return f"--set {assignment}: write group.name=value; the groups are {known}"
     known = ", ".join(f"{group}.{field.name}" for field in dataclasses.fields(kind))
     return f"--set {assignment}: write group.name=value; there are {known}"

@@ -13,7 +13,10 @@ from edge.errors import InputError
 from trainer.terminal import Terminal, Version, console, device_named, parse_size, plain_errors
 
 if TYPE_CHECKING:  # so that --help and --version need no torch
+    from trainer.clip.settings import ClipMethod, IndivaidConfig
+    from trainer.run import Configure
     from trainer.settings import FanclConfig, ScheduleSettings
+    from trainer.settings import Method as LabelFree
     from trainer.supervised import SupervisedConfig
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -27,6 +30,20 @@ class Method(str, enum.Enum):
     fancl = "fancl"
     cluster_contrast = "cluster-contrast"
     supervised = "supervised"
+    indivaid = "indivaid"
+    clip_reid = "clip-reid"
+    clip_finetune = "clip-finetune"
+
+
+_LABEL_FREE: dict[Method, LabelFree] = {
+    Method.fancl: "fancl",
+    Method.cluster_contrast: "cluster-contrast",
+}
+_OF_CLIP: dict[Method, ClipMethod] = {
+    Method.indivaid: "indivaid",
+    Method.clip_reid: "clip-reid",
+    Method.clip_finetune: "clip-finetune",
+}
 
 
 class Recipe(str, enum.Enum):
@@ -54,10 +71,17 @@ class Precision(str, enum.Enum):
 def _show_settings(wanted: bool) -> None:
     if wanted:
         from trainer.changes import documented
+        from trainer.clip.settings import IndivaidConfig
+        from trainer.settings import FanclConfig
 
-        for one in documented():
-            print(f"{one.key}: {one.choices}")
-            print(f"    {one.about} [{one.source}]")
+        for title, config in (
+            ("fancl, cluster-contrast", FanclConfig),
+            ("indivaid, clip-reid, clip-finetune", IndivaidConfig),
+        ):
+            print(f"--method {title}")
+            for one in documented(config):
+                print(f"  {one.key}: {one.choices}")
+                print(f"      {one.about} [{one.source}]")
         raise typer.Exit()
 
 
@@ -82,8 +106,10 @@ def _train(
     method: Annotated[
         Method,
         typer.Option(
-            help="fancl, or its base method cluster-contrast; both without labels. supervised "
-            "learns from the identity column or folder names."
+            help="fancl, or its base method cluster-contrast; both without labels. The others "
+            "learn from the identity column or folder names: supervised; indivaid, which fits a "
+            "CLIP model to learnt descriptions; clip-reid, with one description an animal; "
+            "clip-finetune, with none."
         ),
     ] = Method.fancl,
     recipe: Annotated[
@@ -95,17 +121,35 @@ def _train(
         ),
     ] = Recipe.auto,
     backbone: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="resnet50 (the paper's), small-cnn (small crops, random start) or a timm name."
+            help="resnet50 (FANCL's, the default), small-cnn (small crops, random start), a timm "
+            "name, or a CLIP model: open_clip:NAME, or open_clip:FILE.json in open_clip's own "
+            "form. For indivaid and its relatives open_clip:ViT-B-16-quickgelu.",
         ),
-    ] = "resnet50",
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|imagenet|none",
             help="Where training starts: a safetensors file, 'imagenet' (downloaded once; the "
-            "default but for small-cnn), or 'none' for random weights.",
+            "default but for small-cnn), or 'none' for random weights. For a CLIP model a file, a "
+            "tag of open_clip ('openai' by default) or 'none'.",
+        ),
+    ] = None,
+    noun: Annotated[
+        str,
+        typer.Option(
+            help="What the animals are, for the descriptions of indivaid and clip-reid: tiger."
+        ),
+    ] = "",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the settings of indivaid and its relatives start: clip-reid (the "
+            "default), clip-reid-rn50, or the rates and epochs that IndivAID's program has for a "
+            "data set: atrw, friesiancattle2017, ipanda50, lion, mpdd, nyala, polarbear, seastar, "
+            "stoat."
         ),
     ] = None,
     boxes: Annotated[
@@ -113,7 +157,11 @@ def _train(
         typer.Option(help="MegaDetector JSON: train on its animal boxes, not on whole pictures."),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Input size in pixels; 128x256 by default.")
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Input size in pixels; 128x256 by default, for CLIP models 256x128.",
+        ),
     ] = None,
     last_stride: Annotated[
         int,
@@ -145,7 +193,7 @@ def _train(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any other setting of the label-free methods, for example "
+            help="Any other setting of the method (not of supervised), for example "
             "--set clustering.eps=0.5; may be given more than once.",
         ),
     ] = None,
@@ -181,70 +229,153 @@ def _train(
     Leaves a run directory: config.json, metrics.csv (a row an epoch), clusters.csv (who may be
     whom), encoder.safetensors (for fancl-eval and fancl-export), report.html (look at it first).
     """
-    from trainer import recipes, supervised
     from trainer.allocator import keep_freed_memory
-    from trainer.changes import with_changes
     from trainer.run import RunRequest
     from trainer.run import train as run_training
 
-    def scheduled(schedule: ScheduleSettings) -> ScheduleSettings:
-        return dataclasses.replace(
-            schedule,
-            epochs=epochs or schedule.epochs,
-            iterations=iterations or schedule.iterations,
-            learning_rate=learning_rate or schedule.learning_rate,
-        )
-
-    def configure(
-        num_crops: int, use_bursts: bool, random_start: bool
-    ) -> FanclConfig | SupervisedConfig:
-        if method is Method.supervised:
-            labelled = supervised.default_config(seed, num_crops)
-            return dataclasses.replace(labelled, schedule=scheduled(labelled.schedule))
-        config = recipes.choose(
-            recipe.value, method.value, seed, num_crops, use_bursts, random_start
-        )
-        config = dataclasses.replace(config, schedule=scheduled(config.schedule))
-        return with_changes(config, changes or [])
-
+    wanted = _Wanted(
+        method=method,
+        recipe=recipe,
+        bursts=bursts,
+        epochs=epochs,
+        iterations=iterations,
+        learning_rate=learning_rate,
+        noun=noun,
+        preset=preset,
+        changes=changes or [],
+        seed=seed,
+    )
     with (
         plain_errors("the same command goes on from the last finished epoch"),
         Terminal() as terminal,
     ):
         keep_freed_memory()
-        _refuse_contradictions(method, recipe, bursts, changes)
-        height, width = parse_size(size or ("64x96" if backbone == "small-cnn" else "128x256"))
-        in_paper = recipe is Recipe.paper or method is Method.supervised
+        _refuse_contradictions(wanted)
+        named = backbone or (_CLIP if method in _OF_CLIP else "resnet50")
+        height, width = parse_size(size or _default_size(named))
+        stands_alone = recipe is Recipe.paper or method not in _LABEL_FREE
         request = RunRequest(
             data=data,
             out=out,
             boxes=boxes,
-            backbone=backbone,
+            backbone=named,
+            with_text=method in _OF_CLIP,
             weights=weights,
             height=height,
             width=width,
             last_stride=2 if last_stride == 2 else 1,
             pooling=pooling.value,
-            bursts=bursts.value if bursts else ("off" if in_paper else "auto"),
+            bursts=bursts.value if bursts else ("off" if stands_alone else "auto"),
             score=score,
             device=device_named(device),
             precision=precision.value,
-            configure=configure,
+            configure=_configuration(wanted),
         )
         run_training(request, terminal)
     console.print(f"done: {out}; next: fancl-export {out} --onnx", markup=False, soft_wrap=True)
 
 
-def _refuse_contradictions(
-    method: Method, recipe: Recipe, bursts: Bursts | None, changes: list[str] | None
-) -> None:
+_CLIP = "open_clip:ViT-B-16-quickgelu"
+
+
+def _default_size(backbone: str) -> str:
+    if backbone.startswith("open_clip:"):
+        return "256x128"
+    return "64x96" if backbone == "small-cnn" else "128x256"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """The flags that decide a run's settings."""
+
+    method: Method
+    recipe: Recipe
+    bursts: Bursts | None
+    epochs: int | None
+    iterations: int | None
+    learning_rate: float | None
+    noun: str
+    preset: str | None
+    changes: list[str]
+    seed: int
+
+    @property
+    def uses_bursts(self) -> bool:
+        return self.bursts in (Bursts.auto, Bursts.column)
+
+
+def _configuration(wanted: _Wanted) -> Configure:
+    """Settings for the data at hand, with the user's flags applied."""
+    from trainer import recipes, supervised
+    from trainer.changes import with_changes
+    from trainer.clip.settings import clip_config, planned
+
+    def scheduled(schedule: ScheduleSettings) -> ScheduleSettings:
+        return dataclasses.replace(
+            schedule,
+            epochs=wanted.epochs or schedule.epochs,
+            iterations=wanted.iterations or schedule.iterations,
+            learning_rate=wanted.learning_rate or schedule.learning_rate,
+        )
+
+    def configure(
+        num_crops: int, use_bursts: bool, random_start: bool
+    ) -> FanclConfig | SupervisedConfig | IndivaidConfig:
+        if wanted.method is Method.supervised:
+            labelled = supervised.default_config(wanted.seed, num_crops)
+            return dataclasses.replace(labelled, schedule=scheduled(labelled.schedule))
+        if wanted.method in _OF_CLIP:
+            of_clip = clip_config(
+                _OF_CLIP[wanted.method], wanted.preset or "clip-reid", wanted.noun, wanted.seed
+            )
+            return planned(with_changes(of_clip, wanted.changes))
+        config = recipes.choose(
+            wanted.recipe.value,
+            _LABEL_FREE[wanted.method],
+            wanted.seed,
+            num_crops,
+            use_bursts,
+            random_start,
+        )
+        config = dataclasses.replace(config, schedule=scheduled(config.schedule))
+        return with_changes(config, wanted.changes)
+
+    return configure
+
+
+def _refuse_contradictions(wanted: _Wanted) -> None:
     """Raises InputError for flags that would do nothing together."""
-    uses_bursts = bursts in (Bursts.auto, Bursts.column)
-    if method is Method.supervised and (changes or uses_bursts or recipe is Recipe.paper):
-        raise InputError(
-            "--set, --bursts and --recipe are for the label-free methods, not for supervised"
-        )
-    if recipe is Recipe.paper and uses_bursts:
-        raise InputError(
-            "--recipe paper does not use bursts; leave --bursts out, or take --recipe auto"
-        )
+    of_clip, label_free = wanted.method in _OF_CLIP, wanted.method in _LABEL_FREE
+    scheduled = wanted.epochs or wanted.iterations or wanted.learning_rate
+    name = wanted.method.value
+    problems = [
+        (
+            not label_free and (wanted.uses_bursts or wanted.recipe is Recipe.paper),
+            f"--bursts and --recipe are for the label-free methods, not for {name}",
+        ),
+        (
+            wanted.method is Method.supervised and bool(wanted.changes),
+            "--set is for the other methods, not for supervised",
+        ),
+        (
+            of_clip and bool(scheduled),
+            f"{name} has two stages: give --set stage1.epochs=N, --set stage2.epochs=N, "
+            "--set stage1.learning_rate=R and --set stage2.learning_rate=R instead of --epochs, "
+            "--iterations and --learning-rate",
+        ),
+        (
+            of_clip and wanted.method is not Method.clip_finetune and not wanted.noun.strip(),
+            f"{name} describes animals in words: say what they are, for example --noun tiger",
+        ),
+        (
+            not of_clip and bool(wanted.noun or wanted.preset),
+            "--noun and --preset are for indivaid, clip-reid and clip-finetune",
+        ),
+        (
+            wanted.recipe is Recipe.paper and wanted.uses_bursts,
+            "--recipe paper does not use bursts; leave --bursts out, or take --recipe auto",
+        ),
+    ]
+    for wrong, sentence in problems:
+        if wrong:
+            raise InputError(sentence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from edge.errors import InputError
 from edge.pictures import Collection, read_collection
 from edge.preprocess import InputSpec
 from trainer import checkpoint, fancl_run, precision, supervised_run
-from trainer.backbone import IMAGENET, NO_WEIGHTS, SMALL_CNN, load_backbone
+from trainer.backbone import IMAGENET, NO_WEIGHTS, SMALL_CNN, LoadedBackbone, load_backbone
 from trainer.bursts import BurstUse, find_bursts, worth_using
+from trainer.clip.settings import IndivaidConfig
 from trainer.data import Crops, load_crops
 from trainer.evaluation.scoring import Truth, load_truth, retrieved_by
 from trainer.narrator import Narrator
@@ -33,13 +34,18 @@ from trainer.settings import FanclConfig
 from trainer.supervised import SupervisedConfig
 from trainer.workplace import Workplace, new_encoder
 
+if TYPE_CHECKING:  # loads open_clip, which only its own methods need
+    from trainer.clip.image import ClipPair
+
+_TEXT_SEED = 1
+
 
 class Configure(Protocol):
     """Settings for the data at hand, with the user's flags applied."""
 
     def __call__(
         self, num_crops: int, use_bursts: bool, random_start: bool
-    ) -> FanclConfig | SupervisedConfig: ...
+    ) -> FanclConfig | SupervisedConfig | IndivaidConfig: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,7 @@ class RunRequest:
     out: Path
     boxes: Path | None
     backbone: str
+    with_text: bool  # the backbone is a CLIP model whose text tower is wanted too
     weights: str | None
     height: int
     width: int
@@ -71,24 +78,19 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     spec = InputSpec(height=request.height, width=request.width, resize="squash", pad_value=0)
     refuse_foreign_folder(request.out)
     collection = read_collection(request.data, split="train")  # before anything is downloaded
-    if request.weights in (None, IMAGENET) and request.backbone != SMALL_CNN:
-        narrator.say(f"getting the ImageNet weights of {request.backbone}; a download, once")
-    loaded = load_backbone(
-        request.backbone,
-        request.weights,
-        request.height,
-        request.width,
-        request.last_stride,
-        request.pooling,
-    )
+    loaded, pair = _load_networks(request, narrator)
     crops = _load(request, collection, spec, narrator)
     burst_N = find_bursts(crops.facts, request.bursts)
     use_bursts = _use_bursts(request.bursts, burst_N)
     random_start = loaded.weights == NO_WEIGHTS
     config = request.configure(len(crops), use_bursts, random_start)
     encoder = new_encoder(loaded, config.seed, request.device)
-    if isinstance(config, SupervisedConfig):
-        identities, label_N = supervised_run.labels_of(crops)
+    if isinstance(config, SupervisedConfig | IndivaidConfig):
+        identities, label_N = supervised_run.labels_of(crops, config.method)
+        if pair is not None and isinstance(config, IndivaidConfig):
+            from trainer.clip import run as clip_run
+
+            clip_run.refuse(pair, config, label_N)
     else:
         fancl_run.refuse(encoder, config, len(crops), use_bursts)
     truth = (
@@ -116,11 +118,43 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     if isinstance(config, SupervisedConfig):
         supervised_run.tell_labels(place, identities)
         supervised_run.run(place, config, label_N)
+    elif isinstance(config, IndivaidConfig):
+        assert pair is not None
+        from trainer.clip import run as clip_run
+
+        supervised_run.tell_labels(place, identities)
+        clip_run.tell_start(place, pair, label_N)
+        clip_run.run(place, pair, config, label_N)
     else:
         fancl_run.tell_start(place, use_bursts, burst_N)
         fancl_run.run(place, config, burst_N)
     _report(request, crops, truth, narrator)
     require_trained(read_rows(request.out / checkpoint.METRICS))
+
+
+def _load_networks(
+    request: RunRequest, narrator: Narrator
+) -> tuple[LoadedBackbone, ClipPair | None]:
+    """The backbone, and with a text tower the whole CLIP model."""
+    if request.with_text:
+        from trainer.clip.image import load_pair
+
+        if request.weights is None:
+            narrator.say(f"getting the weights of {request.backbone}; a download, once")
+        torch.manual_seed(_TEXT_SEED)  # a text tower without weights must come back after a stop
+        pair = load_pair(request.backbone, request.weights, request.height, request.width)
+        return pair.image, pair
+    if request.weights in (None, IMAGENET) and request.backbone != SMALL_CNN:
+        narrator.say(f"getting the ImageNet weights of {request.backbone}; a download, once")
+    loaded = load_backbone(
+        request.backbone,
+        request.weights,
+        request.height,
+        request.width,
+        request.last_stride,
+        request.pooling,
+    )
+    return loaded, None
 
 
 def _report(request: RunRequest, crops: Crops, truth: Truth | None, narrator: Narrator) -> None:

@@ -20,6 +20,7 @@ from edge.preprocess import InputSpec
 from trainer import checkpoint
 from trainer.backbone import LoadedBackbone
 from trainer.bursts import BurstUse
+from trainer.clip.settings import IndivaidConfig
 from trainer.data import Crops
 from trainer.encoder import Precision
 from trainer.settings import FanclConfig
@@ -53,7 +54,7 @@ def record_of(
     loaded: LoadedBackbone,
     crops: Crops,
     bursts: BurstUse,
-    config: FanclConfig | SupervisedConfig,
+    config: FanclConfig | SupervisedConfig | IndivaidConfig,
 ) -> dict[str, Any]:
     """config.json: equal records mean the same run."""
     return {

@@ -16,30 +16,30 @@ from edge.errors import InputError
 Method = Literal["fancl", "cluster-contrast"]
 
 
-def _setting(about: str, source: str) -> Any:
+def setting(about: str, source: str) -> Any:
     return dataclasses.field(metadata={"about": about, "source": source})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSettings:
-    epochs: int = _setting("epochs", "60 in the paper, 50 in the base code")
-    iterations: int = _setting(
+    epochs: int = setting("epochs", "60 in the paper, 50 in the base code")
+    iterations: int = setting(
         "steps an epoch", "the paper names none; the base code's make four passes over its data"
     )
-    learning_rate: float = _setting("of Adam", "paper: 3.5e-4")
-    weight_decay: float = _setting("of Adam", "paper: 5e-4")
-    decay_epochs: int | None = _setting(
+    learning_rate: float = setting("of Adam", "paper: 3.5e-4")
+    weight_decay: float = setting("of Adam", "paper: 5e-4")
+    decay_epochs: int | None = setting(
         "the rate falls to a tenth every so many epochs; none: never", "paper: 20"
     )
-    cosine: bool = _setting("the rate also falls along a half cosine over the run", "ours")
-    freeze_statistics: bool = _setting("the backbone's BN keeps its running statistics", "ours")
+    cosine: bool = setting("the rate also falls along a half cosine over the run", "ours")
+    freeze_statistics: bool = setting("the backbone's BN keeps its running statistics", "ours")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings:
-    clusters: int = _setting("P of a batch of P x K", "paper: P x K = 64; P 16 in the base code")
-    images: int = _setting("K", "base code of related methods: 4; Cluster Contrast's own run: 16")
-    spread_bursts: bool = _setting("a cluster's K pictures come from K of its bursts", "ours")
+    clusters: int = setting("P of a batch of P x K", "paper: P x K = 64; P 16 in the base code")
+    images: int = setting("K", "base code of related methods: 4; Cluster Contrast's own run: 16")
+    spread_bursts: bool = setting("a cluster's K pictures come from K of its bursts", "ours")
 
     @property
     def size(self) -> int:
@@ -48,13 +48,13 @@ class BatchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
-    kind: Literal["weak", "light", "strong"] = _setting(
+    kind: Literal["weak", "light", "strong"] = setting(
         "weak: pad 10 pixels and crop; light: also relight and cover; strong: also turn, scale, "
         "grey, blur",
         "weak in the paper, the others are ours",
     )
-    flip: bool = _setting("half of the pictures are mirrored", "paper: on")
-    erasing: bool = _setting(
+    flip: bool = setting("half of the pictures are mirrored", "paper: on")
+    erasing: bool = setting(
         "half of the pictures lose a rectangle of 2 to 40 % to their mean colour",
         "base code; absent from the paper's list",
     )
@@ -62,21 +62,21 @@ class AugmentSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FanaSettings:
-    area: float = _setting("p, share of the pixels that noise covers", "paper: 0.05 and 0.10")
-    layer: str = _setting(
+    area: float = setting("p, share of the pixels that noise covers", "paper: 0.05 and 0.10")
+    layer: str = setting(
         "whose activation is the map: conv or bn of the stem, or a layer's path in the backbone",
         "paper tries a convolution and a BN, and names neither",
     )
-    reduction: Literal["mean", "max", "l2"] = _setting("of the channels to one map", "ours")
-    mode: Literal["pixels", "rects"] = _setting(
+    reduction: Literal["mean", "max", "l2"] = setting("of the channels to one map", "ours")
+    mode: Literal["pixels", "rects"] = setting(
         "noise on the selected pixels, or on small rectangles around some of them",
         "pixels by eq. 3; rects by the words 'random erasing'",
     )
-    fill: Literal["black", "mean"] = _setting(
+    fill: Literal["black", "mean"] = setting(
         "colour of a noised pixel before normalisation", "paper: value 0, taken as black"
     )
-    density: float = _setting("share of the selected pixels that are noised", "1 by eq. 3")
-    refresh: Literal["epoch", "step"] = _setting(
+    density: float = setting("share of the selected pixels that are noised", "1 by eq. 3")
+    refresh: Literal["epoch", "step"] = setting(
         "whether the map comes from the weights at the epoch's start or of now",
         "paper: noise is made as the epoch starts",
     )
@@ -84,24 +84,24 @@ class FanaSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusteringSettings:
-    k1: int = _setting("neighbours for reciprocity", "base code: 30")
-    k2: int = _setting("neighbours for query expansion; 1: none", "base code: 6")
-    eps: float | None = _setting(
+    k1: int = setting("neighbours for reciprocity", "base code: 30")
+    k2: int = setting("neighbours for query expansion; 1: none", "base code: 6")
+    eps: float | None = setting(
         "radius of DBSCAN; auto: chosen each epoch without labels", "base code: 0.6; auto is ours"
     )
-    min_samples: int = _setting("of DBSCAN", "base code: 4")
-    unit: Literal["pictures", "bursts"] = _setting(
+    min_samples: int = setting("of DBSCAN", "base code: 4")
+    unit: Literal["pictures", "bursts"] = setting(
         "what is clustered: pictures, or the mean embeddings of bursts", "bursts is ours"
     )
-    flip_average: bool = _setting(
+    flip_average: bool = setting(
         "cluster the mean embedding of a picture and its mirror image", "ours"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySettings:
-    keep: float = _setting("alpha of eq. 9, share of the old centre that stays", "paper: 0.1")
-    update: Literal["instance", "hard", "batch-mean"] = _setting(
+    keep: float = setting("alpha of eq. 9, share of the old centre that stays", "paper: 0.1")
+    update: Literal["instance", "hard", "batch-mean"] = setting(
         "each picture in turn, only a cluster's least similar one, or the mean of its pictures",
         "eq. 9: instance; hard is an option of the base code",
     )
@@ -109,13 +109,13 @@ class MemorySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings:
-    temperature: float = _setting("tau of eq. 4", "paper: 0.05")
-    noised: bool = _setting("the cluster loss of the noised branch (eq. 6)", "paper: on")
-    fused: bool = _setting("the cluster loss of the fused view (eq. 6)", "paper: on")
-    consistency_cluster: bool = _setting("first term of eq. 7", "paper: on")
-    consistency_instance: bool = _setting("second term of eq. 7", "paper: on")
-    detach_noised: bool = _setting("no gradient from eq. 7 into the noised branch", "ours: off")
-    fusion_start: Literal["random", "average"] = _setting(
+    temperature: float = setting("tau of eq. 4", "paper: 0.05")
+    noised: bool = setting("the cluster loss of the noised branch (eq. 6)", "paper: on")
+    fused: bool = setting("the cluster loss of the fused view (eq. 6)", "paper: on")
+    consistency_cluster: bool = setting("first term of eq. 7", "paper: on")
+    consistency_instance: bool = setting("second term of eq. 7", "paper: on")
+    detach_noised: bool = setting("no gradient from eq. 7 into the noised branch", "ours: off")
+    fusion_start: Literal["random", "average"] = setting(
         "weights of the fusion layer: random, or the mean of both branches", "paper silent: random"
     )
 
@@ -126,11 +126,11 @@ class LossSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptSettings:
-    start_share: float = _setting(
+    start_share: float = setting(
         "share of the starting weights in the encoder that clusters and is kept; 0: none",
         "ours, after Wortsman et al. 2022",
     )
-    whitening: float | None = _setting(
+    whitening: float | None = setting(
         "shrinkage of the whitening within clusters that ends the kept encoder; none: without",
         "ours, after Hatch et al. 2006",
     )
@@ -138,11 +138,11 @@ class KeptSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class WarmUpSettings:
-    steps: int = _setting("steps before the first clustering; 0: none", "ours")
-    bursts: int = _setting("bursts in a batch, all of one scene", "ours")
-    images: int = _setting("pictures of a burst in a batch", "ours")
-    learning_rate: float = _setting("of Adam, falling along a half cosine", "ours")
-    temperature: float = _setting("of the contrast between bursts", "ours")
+    steps: int = setting("steps before the first clustering; 0: none", "ours")
+    bursts: int = setting("bursts in a batch, all of one scene", "ours")
+    images: int = setting("pictures of a burst in a batch", "ours")
+    learning_rate: float = setting("of Adam, falling along a half cosine", "ours")
+    temperature: float = setting("of the contrast between bursts", "ours")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from trainer.pixels import Pixels
 from trainer.recipes import from_pictures
 from trainer.sampler import sample_batches
 from trainer.settings import AugmentSettings, BatchSettings, ScheduleSettings
+from trainer.triplet import batch_hard, unit_distances
 from trainer.views import prepare
 
 _TELL_EVERY = 10
@@ -142,7 +143,7 @@ def _train_one_epoch(training: SupervisedTraining, epoch: int) -> Tensor:
             label_B,
             label_smoothing=config.label_smoothing,
         )
-        by_triplet = batch_hard_triplet(emb_BD, label_B, config.margin)
+        by_triplet = batch_hard(unit_distances(emb_BD), label_B, config.margin)
         training.optimiser.zero_grad(set_to_none=True)
         (by_identity + by_triplet).backward()
         training.optimiser.step()
@@ -151,19 +152,3 @@ def _train_one_epoch(training: SupervisedTraining, epoch: int) -> Tensor:
             loss = float(parts[-1].sum())
             training.listener.on_steps(epoch, step, config.schedule.iterations, loss)
     return torch.stack(parts).cpu()
-
-
-def batch_hard_triplet(emb_BD: Tensor, label_B: Tensor, margin: float) -> Tensor:
-    """Each row's farthest fellow must be nearer than its nearest stranger, by the margin.
-
-    Rows without a fellow or without a stranger in the batch count as nothing.
-    """
-    distance_BB = (2.0 - 2.0 * emb_BD @ emb_BD.T).clamp_min(1e-8).sqrt()
-    same_BB = label_B[:, None] == label_B[None, :]
-    itself = torch.eye(len(label_B), dtype=torch.bool, device=label_B.device)
-    fellow_BB = same_BB & ~itself
-    farthest_B = distance_BB.masked_fill(~fellow_BB, -1.0).amax(dim=1)
-    nearest_B = distance_BB.masked_fill(same_BB, 9.0).amin(dim=1)
-    counts_B = fellow_BB.any(dim=1) & (~same_BB).any(dim=1)
-    excess_B = (farthest_B - nearest_B + margin).clamp_min(0.0)
-    return torch.where(counts_B, excess_B, 0.0).mean()

@@ -17,7 +17,7 @@ from trainer.workplace import Record, Told, Workplace, told_scores
 _EXAMPLES = 3
 
 
-def labels_of(crops: Crops) -> tuple[list[str], NDArray[np.int64]]:
+def labels_of(crops: Crops, method: str) -> tuple[list[str], NDArray[np.int64]]:
     """The identities in order, and which of them each crop shows.
 
     Raises InputError where a crop names none, or fewer than two are named.
@@ -25,13 +25,14 @@ def labels_of(crops: Crops) -> tuple[list[str], NDArray[np.int64]]:
     unnamed = next((one for one in crops.facts if one.picture.identity is None), None)
     if unnamed is not None:
         raise InputError(
-            f"--method supervised needs an identity for every picture, and {unnamed.picture.name} "
-            "has none: fill the identity column, or put pictures in one folder an animal"
+            f"--method {method} needs an identity for every picture, and {unnamed.picture.name} "
+            "has none: fill the identity column, or put pictures in one folder an animal. "
+            "--method fancl and cluster-contrast need no labels"
         )
     named = [fact.picture.identity or "" for fact in crops.facts]
     identities = sorted(set(named))
     if len(identities) < 2:
-        raise InputError("--method supervised needs pictures of at least two animals")
+        raise InputError(f"--method {method} needs pictures of at least two animals")
     return identities, np.searchsorted(identities, named).astype(np.int64)
 
 

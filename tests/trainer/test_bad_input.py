@@ -168,7 +168,7 @@ def test_settings_for_bursts_where_none_are_known(
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--method", "supervised", "--set", "loss.temperature=0.1"), "for the label-free methods"),
+        (("--method", "supervised", "--set", "loss.temperature=0.1"), "not for supervised"),
         (("--method", "supervised", "--bursts", "column"), "for the label-free methods"),
         (("--method", "supervised", "--recipe", "paper"), "for the label-free methods"),
         (("--recipe", "paper", "--bursts", "auto"), "does not use bursts"),

@@ -68,7 +68,7 @@ def small_encoder() -> Encoder:
     )
     spec = BackboneSpec(
         name="test", height=HEIGHT, width=WIDTH, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25),
-        last_stride=1, pooling="average", pad_type="", bn_eps=None,
+        last_stride=1, pooling="average", pad_type="", bn_eps=None, described=None,
     )  # fmt: skip
     return Encoder(spec, backbone).double()
 

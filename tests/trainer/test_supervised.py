@@ -13,7 +13,7 @@ from edge.errors import InputError
 from trainer import supervised
 from trainer.encoder import unit
 from trainer.run import RunRequest, train
-from trainer.supervised import batch_hard_triplet
+from trainer.triplet import batch_hard, unit_distances
 
 from ..tiny_run import Quiet, request_for
 
@@ -32,18 +32,18 @@ def test_the_triplet_loss_is_the_hardest_of_each_row() -> None:
         far = max(float((emb[i] - emb[j]).norm()) for j in fellows)
         near = min(float((emb[i] - emb[j]).norm()) for j in strangers)
         slow.append(max(far - near + 0.3, 0.0))
-    found = batch_hard_triplet(emb, label, 0.3)
+    found = batch_hard(unit_distances(emb), label, 0.3)
     assert found.item() == pytest.approx(sum(slow) / 7, abs=1e-6)
 
 
 def test_triplets_are_satisfied_where_classes_lie_apart() -> None:
     emb = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    assert batch_hard_triplet(emb, torch.tensor([0, 0, 1, 1]), 0.3).item() == 0.0
+    assert batch_hard(unit_distances(emb), torch.tensor([0, 0, 1, 1]), 0.3).item() == 0.0
 
 
 def test_equal_pictures_give_a_gradient_that_is_a_number() -> None:
     emb = torch.tensor([[1.0, 0.0]] * 4).requires_grad_(True)
-    batch_hard_triplet(emb, torch.tensor([0, 0, 1, 1]), 0.3).backward()
+    batch_hard(unit_distances(emb), torch.tensor([0, 0, 1, 1]), 0.3).backward()
     assert torch.isfinite(emb.grad).all()
 
 
@@ -59,21 +59,6 @@ def supervised_request(world: Path, out: Path, table: Path) -> RunRequest:
     return dataclasses.replace(
         request, data=table, boxes=None, configure=configure, bursts="off", score=True
     )
-
-
-@pytest.fixture
-def labelled(world: Path, tmp_path: Path) -> Path:
-    """The drawn training pictures as a table with identities and all three splits."""
-    with (world / "truth.csv").open(newline="", encoding="utf-8") as file:
-        rows = [one for one in csv.DictReader(file) if one["part"] == "train" and one["identity"]]
-    splits = ("train", "train", "query", "gallery")
-    lines = [
-        f"{world / 'train' / row['path']},{row['identity']},{splits[index % 4]}"
-        for index, row in enumerate(rows)
-    ]
-    table = tmp_path / "metadata.csv"
-    table.write_text("\n".join(["path,identity,split", *lines]) + "\n")
-    return table
 
 
 def test_a_supervised_run_learns_labels_is_scored_and_goes_on(
@@ -99,6 +84,6 @@ def test_pictures_without_identity_cannot_be_labels(
     text = labelled.read_text().splitlines()
     path, _, split = text[1].split(",")
     labelled.write_text("\n".join([text[0], f"{path},,{split}", *text[2:]]) + "\n")
-    with pytest.raises(InputError, match="needs an identity for every picture"):
+    with pytest.raises(InputError, match="supervised needs an identity for every picture"):
         train(supervised_request(world, tmp_path / "run", labelled), Quiet())
     assert not (tmp_path / "run").exists()

@@ -163,6 +163,7 @@ def _load(name: str, published: _Published, size: Size | None) -> LoadedBackbone
             pooling="average",
             pad_type="",
             bn_eps=None,
+            described=None,
         ),
         module=module,
         weights=published.weights.name,

@@ -1,0 +1,1 @@
+"""IndivAID and its relatives: CLIP encoders, labels, and descriptions that are learnt."""
