@@ -16,7 +16,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-clustering bench-training dist installed
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training dist installed
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -63,6 +63,10 @@ bench-quality: env  ## training on real animals (DATA= WEIGHTS=); all sets and s
 	    $(if $(FULL),--full)
 	@$(if $(FULL),$(PY) benchmarks/ablation.py --data $(DATA) --weights $(WEIGHTS) \
 	    --out benchmarks/results/ablation,true)
+
+bench-indivaid: env  ## IndivAID and its relatives on real animals (DATA= WEIGHTS=); both sets and two seeds with FULL=1
+	@$(PY) benchmarks/indivaid.py --data $(DATA) --weights $(WEIGHTS) --out benchmarks/results/indivaid \
+	    $(if $(FULL),--full)
 
 bench-clustering: env  ## neighbours, Jaccard and DBSCAN at 20,000 and 50,000 pictures
 	@$(PY) benchmarks/clustering.py --out benchmarks/results/clustering

@@ -15,6 +15,8 @@ from edge.preprocess import InputSpec
 from trainer import checkpoint, recipes
 from trainer.backbone import NO_WEIGHTS, SMALL_CNN, load_backbone
 from trainer.checkpoint import EncoderFacts, StoredEncoder
+from trainer.clip.settings import IndivaidConfig
+from trainer.clip.stages import ClipReport
 from trainer.data import CropFact, Crops
 from trainer.encoder import Encoder
 from trainer.evaluation.retrieved import Retrieved
@@ -91,8 +93,8 @@ def write_run(
     out: Path,
     crops: Crops,
     label_N: NDArray[np.int64] | None,
-    epochs: Sequence[EpochReport] | Sequence[SupervisedReport],
-    config: FanclConfig | SupervisedConfig,
+    epochs: Sequence[EpochReport] | Sequence[SupervisedReport] | Sequence[ClipReport],
+    config: FanclConfig | SupervisedConfig | IndivaidConfig,
 ) -> Path:
     """The run directory `out`, with an untrained encoder where some epoch was not skipped.
 

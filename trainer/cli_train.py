@@ -181,6 +181,10 @@ def _train(
             "off, else auto."
         ),
     ] = None,
+    arcface: Annotated[
+        bool,
+        typer.Option("--arcface", help="supervised with ArcFace's angular margin of 0.5."),
+    ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="By default the recipe's.")] = None,
     iterations: Annotated[
         int | None, typer.Option(min=1, help="Steps an epoch; by default the recipe's.")
@@ -242,6 +246,7 @@ def _train(
         learning_rate=learning_rate,
         noun=noun,
         preset=preset,
+        arcface=arcface,
         changes=changes or [],
         seed=seed,
     )
@@ -296,6 +301,7 @@ class _Wanted:
     learning_rate: float | None
     noun: str
     preset: str | None
+    arcface: bool
     changes: list[str]
     seed: int
 
@@ -322,7 +328,7 @@ def _configuration(wanted: _Wanted) -> Configure:
         num_crops: int, use_bursts: bool, random_start: bool
     ) -> FanclConfig | SupervisedConfig | IndivaidConfig:
         if wanted.method is Method.supervised:
-            labelled = supervised.default_config(wanted.seed, num_crops)
+            labelled = supervised.default_config(wanted.seed, num_crops, wanted.arcface)
             return dataclasses.replace(labelled, schedule=scheduled(labelled.schedule))
         if wanted.method in _OF_CLIP:
             of_clip = clip_config(
@@ -356,6 +362,10 @@ def _refuse_contradictions(wanted: _Wanted) -> None:
         (
             wanted.method is Method.supervised and bool(wanted.changes),
             "--set is for the other methods, not for supervised",
+        ),
+        (
+            wanted.arcface and wanted.method is not Method.supervised,
+            "--arcface is for supervised",
         ),
         (
             of_clip and bool(scheduled),

@@ -1,12 +1,14 @@
 """The supervised reference: the same encoder trained with identity labels.
 
-Cross-entropy over identities with label smoothing on cosine logits, plus a batch-hard triplet
-loss (Hermans et al. 2017): the habit of the field. FANCL's paper compares with supervised
+Cross-entropy over identities with label smoothing on cosine logits, as they are or with ArcFace's
+angular margin (Deng et al. 2019), plus a batch-hard triplet loss (Hermans et al. 2017): the habit
+of the field. FANCL's paper compares with supervised
 training and gives no recipe, so this one is ours. It tells how far label-free training falls short.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from trainer.triplet import batch_hard, unit_distances
 from trainer.views import prepare
 
 _TELL_EVERY = 10
+_ARC_MARGIN = 0.5  # Deng et al. 2019
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +40,13 @@ class SupervisedConfig:
     schedule: ScheduleSettings
     batch: BatchSettings
     augment: AugmentSettings
+    arc_margin: float  # radians that an own identity's angle is made worse by; 0: no ArcFace
     temperature: float  # of the cosine logits
     label_smoothing: float
     margin: float  # of the triplet loss, in Euclidean distance of unit vectors
 
 
-def default_config(seed: int, num_crops: int) -> SupervisedConfig:
+def default_config(seed: int, num_crops: int, arcface: bool = False) -> SupervisedConfig:
     """Ours: schedule, batches, augmentation and temperature of the label-free methods."""
     base = from_pictures("fancl", seed, num_crops)
     return SupervisedConfig(
@@ -51,6 +55,7 @@ def default_config(seed: int, num_crops: int) -> SupervisedConfig:
         schedule=base.schedule,
         batch=base.batch,
         augment=base.augment,
+        arc_margin=_ARC_MARGIN if arcface else 0.0,
         temperature=base.loss.temperature,
         label_smoothing=0.1,
         margin=0.3,
@@ -83,8 +88,27 @@ class Classifier(nn.Module):
         self.clean = encoder
         self.proxies = nn.Linear(encoder.embedding_dim, num_identities, bias=False)
 
-    def logits(self, emb_BD: Tensor, temperature: float) -> Tensor:
-        return emb_BD @ unit(self.proxies.weight).T / temperature
+    def logits(
+        self, emb_BD: Tensor, label_B: Tensor, arc_margin: float, temperature: float
+    ) -> Tensor:
+        """Cosines to the identities, the own one's with its margin, divided by the temperature."""
+        cosine_BI = emb_BD @ unit(self.proxies.weight).T
+        if arc_margin:
+            cosine_BI = with_angular_margin(cosine_BI, label_B, arc_margin)
+        return cosine_BI / temperature
+
+
+def with_angular_margin(cosine_BI: Tensor, label_B: Tensor, margin: float) -> Tensor:
+    """cos(angle + margin) in place of the own identity's cosine.
+
+    Where angle and margin exceed a half-turn the cosine would rise again: a straight line goes on
+    from there instead.
+    """
+    own_B1 = cosine_BI.gather(1, label_B[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
+    worse_B1 = torch.cos(torch.acos(own_B1) + margin)
+    beyond_B1 = own_B1 < math.cos(math.pi - margin)
+    line_B1 = own_B1 - math.sin(margin) * margin
+    return cosine_BI.scatter(1, label_B[:, None], torch.where(beyond_B1, line_B1, worse_B1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +163,7 @@ def _train_one_epoch(training: SupervisedTraining, epoch: int) -> Tensor:
         with autocast(device, training.precision):
             emb_BD = networks.clean(prepare(networks.clean, pixels))
         by_identity = nn.functional.cross_entropy(
-            networks.logits(emb_BD, config.temperature),
+            networks.logits(emb_BD, label_B, config.arc_margin, config.temperature),
             label_B,
             label_smoothing=config.label_smoothing,
         )

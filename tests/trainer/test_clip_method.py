@@ -303,3 +303,54 @@ def test_batches_take_each_picture_about_once() -> None:
         assert drawn[0, 0] != drawn[1, 0]
         np.add.at(counts, batch, 1)
     assert (counts[np.isin(label, [3, 4, 7, 9])] <= 1).all()  # these have pictures enough
+
+
+def test_the_released_program_derived_by_hand() -> None:
+    """Both stages as the released program has them: exp(cos), mean texts, raw dot products."""
+    torch.manual_seed(8)
+    v, t = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
+    label = torch.tensor([0, 0, 1, 1, 2, 2])
+    for i in range(6):
+        by_hand = 2 * math.exp(float(v[i] @ t[i]) / float(v[i].norm() * t[i].norm()))
+        found = description_loss("released", v[i : i + 1], t[i : i + 1], label[i : i + 1], 1.0)
+        assert found.item() == pytest.approx(by_hand, abs=1e-5)
+    texts = mean_texts(Bank(text_ND=t, label_N=label, num_identities=3))
+    early, pooled = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    heads = Heads(5, 4, 3).double()
+    settings = clip_config("indivaid", "nyala", "nyala", 1).stage2
+    features = ImageFeatures(early_ND=early, pooled_ND=pooled, projected_ND=v)
+    found_2 = stage2_loss(features, heads, v @ texts.T, label, settings)
+    by_hand = 0.25 * (
+        slow_smoothed(slow_head(pooled, heads.pooled_neck, heads.pooled_classifier), label)
+        + slow_smoothed(slow_head(v, heads.projected_neck, heads.projected_classifier), label)
+    )
+    by_hand += sum(slow_triplet(values, label) for values in (early, pooled, v))
+    own = [t[:2].sum(0) / 2, t[2:4].sum(0) / 2, t[4:].sum(0) / 2]
+    by_hand += slow_smoothed([[float(row @ one) for one in own] for row in v], label)
+    assert found_2.total.item() == pytest.approx(by_hand, abs=1e-5)
+
+
+def slow_head(values: Tensor, neck: nn.BatchNorm1d, classifier: nn.Linear) -> list[list[float]]:
+    """BN over the batch, then the classifier; gain 1 and bias 0."""
+    mean, variance = values.mean(dim=0), values.var(dim=0, unbiased=False)
+    normal = (values - mean) / (variance + neck.eps).sqrt()
+    return [[float(row @ one) for one in classifier.weight.detach()] for row in normal]
+
+
+def slow_smoothed(logits: list[list[float]], label: Tensor) -> float:
+    total = 0.0
+    for row, own in zip(logits, label.tolist(), strict=True):
+        log_sum = math.log(sum(math.exp(one) for one in row))
+        for index, one in enumerate(row):
+            total -= (0.1 / len(row) + 0.9 * (index == own)) * (one - log_sum)
+    return total / len(logits)
+
+
+def slow_triplet(values: Tensor, label: Tensor) -> float:
+    total = 0.0
+    for i in range(len(values)):
+        distances = [float((values[i] - other).norm()) for other in values]
+        same = [distances[j] for j in range(len(values)) if label[j] == label[i]]
+        others = [distances[j] for j in range(len(values)) if label[j] != label[i]]
+        total += max(0.0, 0.3 + max(same) - min(others))
+    return total / len(values)

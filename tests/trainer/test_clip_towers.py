@@ -17,7 +17,7 @@ from trainer.backbone import build_backbone, load_backbone
 from trainer.clip.image import load_pair
 from trainer.clip.text import TextTower
 from trainer.clip.towers import ResnetTower, VitTower, tower_of
-from trainer.clip.weights import build_clip, load_clip
+from trainer.clip.weights import build_clip, load_clip, model_config
 
 from ..tiny_clip import RN50, TEXT, TIMM, VIT, written
 
@@ -235,3 +235,23 @@ def test_a_spec_with_another_description_is_another_network(tmp_path: Path) -> N
     positions = build_backbone(larger).state_dict()["tower.visual.positional_embedding"]
     assert len(positions) == 8 * 4 + 1
     assert TEXT["context_length"] == 77
+
+
+@torch.no_grad()
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["safetensors", "openai"])
+def test_the_full_size_model_from_a_file(tmp_path: Path, layout: str) -> None:
+    name = "ViT-B-16-quickgelu"
+    torch.manual_seed(0)
+    model: Any = build_clip(model_config(name)).eval()
+    if layout == "openai":
+        model = model.half().float()
+    path = save(model, tmp_path / "weights", layout)
+    images = torch.randn(2, 3, 224, 224)
+    found = load_pair(f"open_clip:{name}", str(path), 224, 224).image.module.eval()(images)
+    assert found.shape == (2, 1280)
+    torch.testing.assert_close(found[:, 768:], model.encode_image(images), rtol=1e-5, atol=1e-5)
+    tall = load_pair(f"open_clip:{name}", str(path), 256, 128).image.module.state_dict()
+    positions = tall["tower.visual.positional_embedding"]
+    expected = slow_positions(model.visual.positional_embedding, 14, (16, 8))
+    torch.testing.assert_close(positions, expected, rtol=1e-4, atol=1e-4)

@@ -21,6 +21,8 @@ import trainer.report
 from edge.errors import InputError
 from trainer import checkpoint
 from trainer.checkpoint import load_encoder
+from trainer.clip.settings import PlanSettings, clip_config
+from trainer.clip.stages import ClipReport
 from trainer.evaluation.retrieved import Retrieved
 from trainer.report.markup import SECTIONS
 from trainer.report.page import write_report
@@ -114,6 +116,28 @@ def supervised_page(out: Path) -> Page:
     return Page(write_report(out, crops, many_animals(12)))
 
 
+def clip_page(out: Path) -> Page:
+    """A run of two stages: each has figures that the other has not."""
+    crops = numbered_crops(22)
+    epochs = [clip_row(number) for number in (1, 2, 3, 4)]
+    config = clip_config("indivaid", "clip-reid", "okapi", 1)
+    write_run(
+        out, crops, None, epochs, dataclasses.replace(config, schedule=PlanSettings(epochs=4))
+    )
+    return Page(write_report(out, crops, many_animals(12)))
+
+
+def clip_row(epoch: int) -> ClipReport:
+    stage = 1 if epoch < 3 else 2
+    late = 1.0 / epoch if stage == 2 else None
+    early = 0.2 * epoch if stage == 1 else None
+    return ClipReport(
+        epoch=epoch, stage=stage, seconds=1.0, learning_rate=1e-3, loss=5.0 / epoch,
+        identity_loss=late, triplet_loss=late, text_loss=late, description_cosine=early,
+        description_top1=early,
+    )  # fmt: skip
+
+
 KINDS: dict[str, Callable[[Path], Page]] = {
     "with labels": lambda out: page_of(out, FIVE_CLUSTERS, retrieved=many_animals(12)),
     "without labels": lambda out: page_of(out, FIVE_CLUSTERS),
@@ -124,6 +148,7 @@ KINDS: dict[str, Callable[[Path], Page]] = {
     "all epochs skipped": lambda out: page_of(out, np.zeros(30, np.int64), skipped=(1, 2, 3)),
     "cluster-contrast": lambda out: page_of(out, FIVE_CLUSTERS, method="cluster-contrast"),
     "supervised": supervised_page,
+    "two stages": clip_page,
     "strangers only": lambda out: page_of(
         out, FIVE_CLUSTERS, retrieved=retrieved_from("AB", "CD", np.full((2, 2), 0.3))
     ),
@@ -225,11 +250,21 @@ def test_no_noise_is_shown_where_none_took_part(
 def test_a_supervised_run_says_that_it_makes_no_clusters(made: Callable[[str], Page]) -> None:
     page = made("supervised")
     assert "makes no clusters" in page.section("clusters")
-    assert "loss from 4 to 2" in page.section("curves")
+    assert "identity from 3 to 1.5, triplet from 1 to 0.5" in page.section("curves")
     assert 'class="trouble"' not in page.source
     facts = page.section("trained").split("<details>")[0]
     assert "Clustering" not in facts
     assert "16 groups x 4 crops" in facts
+
+
+def test_both_stages_are_drawn_and_told(made: Callable[[str], Page]) -> None:
+    page = made("two stages")
+    assert "cosine from 20 to 40" in page.section("curves")
+    assert "text from 0.333 to 0.25" in page.section("curves")
+    assert "learns from names" in page.section("clusters")
+    facts = page.section("trained").split("<details>")[0]
+    assert "with the noun okapi; 120 epochs by supcon, merged by attention" in facts
+    assert "16 identities x 4 crops" in facts
 
 
 def test_the_table_tells_of_settings_that_are_not_fixed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from edge.errors import InputError
 from trainer import recipes
 from trainer.changes import documented, with_changes
+from trainer.clip.settings import IndivaidConfig, clip_config
 from trainer.settings import FanclConfig, check
 
 PAPER = recipes.paper("fancl", seed=1, num_crops=1967)
@@ -113,7 +114,7 @@ def test_every_setting_says_what_it_is_and_where_it_comes_from() -> None:
     assert all(one.about and one.source and one.choices for one in listed)
 
 
-def shown(key: str, config: FanclConfig) -> str:
+def shown(key: str, config: FanclConfig | IndivaidConfig) -> str:
     """A recipe's value as docs/fancl.md writes it."""
     group, name = key.split(".")
     value = getattr(getattr(config, group), name)
@@ -143,3 +144,17 @@ def test_the_table_of_settings_in_the_docs_is_true() -> None:
         assert row[6:] == [one.about, one.source]
         if "pass" not in row[1] + row[5]:  # these depend on the number of crops
             assert row[1:6] == [shown(one.key, config) for config in configs], one.key
+
+
+def test_the_table_of_clip_settings_in_the_docs_is_true() -> None:
+    guide = Path(__file__).parents[2].joinpath("docs", "indivaid.md").read_text(encoding="utf-8")
+    lines = [line for line in guide.splitlines() if line.startswith("| `") and "." in line[:20]]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    configs = [
+        clip_config(method, "clip-reid", "NOUN", 1)
+        for method in ("indivaid", "clip-reid", "clip-finetune")
+    ]
+    listed = list(documented(IndivaidConfig))
+    assert [row[0] for row in rows] == [f"`{one.key}`" for one in listed]
+    for row, one in zip(rows, listed, strict=True):
+        assert row[1:] == [*(shown(one.key, config) for config in configs), one.about, one.source]

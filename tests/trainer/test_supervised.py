@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def supervised_request(world: Path, out: Path, table: Path) -> RunRequest:
     return dataclasses.replace(
         request, data=table, boxes=None, configure=configure, bursts="off", score=True
     )
+
+
+def test_the_angular_margin_makes_the_own_angle_larger() -> None:
+    torch.manual_seed(1)
+    cosine = torch.linspace(-0.999, 0.999, 40, dtype=torch.float64).repeat(3, 1).T.contiguous()
+    label = torch.arange(40) % 3
+    found = supervised.with_angular_margin(cosine, label, 0.5)
+    for row, own in enumerate(label.tolist()):
+        for column in range(3):
+            angle = math.acos(cosine[row, column])
+            expected = float(cosine[row, column])
+            if column == own and angle + 0.5 <= math.pi:
+                expected = math.cos(angle + 0.5)
+            elif column == own:
+                expected -= 0.5 * math.sin(0.5)
+            assert found[row, column].item() == pytest.approx(expected, abs=1e-6)
+    own = found.gather(1, label[:, None])[:, 0]
+    assert (own.diff() > 0).all()  # a smaller angle always scores higher
 
 
 def test_a_supervised_run_learns_labels_is_scored_and_goes_on(

@@ -47,6 +47,29 @@ _LOSS_IN_ONE = _Chart(
     "cluster's centre against all others; more clusters make it higher, so a small rise with them "
     "is no harm.",
 )
+_LOSS_BY_NAMES = _Chart(
+    anchor="chart-loss",
+    title="Loss",
+    columns=(
+        ("identity_loss", "identity"),
+        ("triplet_loss", "triplet"),
+        ("text_loss", "text"),
+    ),
+    caption="Good: all fall and then level out. Identity: crops are told apart by name. Triplet: "
+    "crops of one animal lie nearer to each other than to others. Text, where there: crops fit "
+    "their own animal's description best.",
+)
+_FIT = _Chart(
+    anchor="chart-fit",
+    title="How descriptions fit, %",
+    columns=(
+        ("description_cosine", "cosine"),
+        ("description_top1", "nearest to their own"),
+    ),
+    caption="Of stage 1. Good: both rise. Cosine: of a crop to its own description. Nearest to "
+    "their own: crops whose own animal's text fits better than any other's.",
+    percent=True,
+)
 _NUM_CLUSTERS = _Chart(
     anchor="chart-clusters",
     title="Number of clusters",
@@ -87,7 +110,7 @@ def render_curves(record: RunRecord) -> str:
         parts = [missing("No epoch has ended yet: <code>fancl-train</code> writes a row for each.")]
         return section("curves", parts)
     charts = [
-        _draw(epochs, _loss_chart(epochs)),
+        *(_draw(epochs, chart) for chart in _loss_charts(record)),
         _draw(epochs, _NUM_CLUSTERS),
         _draw(epochs, _shares(record.config["num_crops"])),
         _draw_eps(epochs),
@@ -103,8 +126,8 @@ def render_curves(record: RunRecord) -> str:
                 "again."
             )
         )
-    if record.method == "supervised":
-        notes.append(paragraph("A supervised run learns from names; it makes no clusters."))
+    if record.learns_from_names:
+        notes.append(paragraph("This run learns from names; it makes no clusters."))
     parts = [*notes, f'<div class="charts">{"".join(charts)}</div>', _steady_eps(epochs)]
     return section("curves", [*parts, _all_figures(epochs)])
 
@@ -118,11 +141,13 @@ def render_scores(record: RunRecord) -> str:
     return f'<div class="charts">{chart}</div>' if chart else ""
 
 
-def _loss_chart(epochs: Epochs) -> _Chart:
+def _loss_charts(record: RunRecord) -> Sequence[_Chart]:
     """The loss with its parts; a consistency of zero throughout is not in the method."""
-    consistency_E = epochs.values("consistency_loss")
+    if record.learns_from_names:
+        return (_FIT, _LOSS_BY_NAMES)
+    consistency_E = record.epochs.values("consistency_loss")
     has_parts = consistency_E is not None and bool(np.nan_to_num(consistency_E).any())
-    return _LOSS if has_parts else _LOSS_IN_ONE
+    return (_LOSS,) if has_parts else (_LOSS_IN_ONE,)
 
 
 def _shares(num_crops: int) -> _Chart:

@@ -9,7 +9,7 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ from edge.clusters import FILE_NAME as CLUSTERS
 from edge.errors import InputError
 from trainer import checkpoint
 from trainer.data import Crops
+from trainer.settings import Method
 
 _ADVICE = "give the run's folder as fancl-train left it, or train again"
+_LABEL_FREE = get_args(Method)
 _CLUSTER_COLUMNS = ("sha256", "pseudo_label", "similarity_to_centre")
 
 
@@ -70,11 +72,16 @@ class RunRecord:
     folder: Path
     config: dict[str, Any]  # config.json
     epochs: Epochs
-    clusters: Clusters | None  # None before the first epoch ends, and in a supervised run
+    clusters: Clusters | None  # None before the first epoch ends, and where names were given
 
     @property
     def method(self) -> str:
         return str(self.config["settings"]["method"])
+
+    @property
+    def learns_from_names(self) -> bool:
+        """Whether identities were given, so that nothing was clustered."""
+        return self.method not in _LABEL_FREE
 
     @property
     def num_planned_epochs(self) -> int:

@@ -29,6 +29,17 @@ _ROWS = (
         "{settings_schedule_iterations} an epoch, each of {settings_batch_clusters} groups x "
         "{settings_batch_images} crops",
     ),
+    (
+        "Descriptions",
+        "{settings_prompt_template} with the noun {settings_prompt_noun}; "
+        "{settings_stage1_epochs} epochs by {settings_stage1_loss}, merged by "
+        "{settings_merge_kind}",
+    ),
+    (
+        "Image tower",
+        "{settings_stage2_epochs} epochs, batches of {settings_stage2_identities} identities x "
+        "{settings_stage2_images} crops, learning rate {settings_stage2_learning_rate}",
+    ),
     ("Learning rate", "{settings_schedule_learning_rate}"),
     ("Learning rate falls", "to a tenth every {settings_schedule_decay_epochs} epochs"),
     (
@@ -92,6 +103,8 @@ def _known_rows(config: dict[str, Any]) -> Sequence[tuple[str, str]]:
         known[key] = known[key][:_DIGITS_OF_DIGEST]
     if known["settings_method"] != "fancl":
         known = {key: value for key, value in known.items() if not key.startswith("settings_fana")}
+    if known.get("settings_stage1_epochs") == "0":
+        del known["settings_prompt_template"]
     if known.get("settings_warm_up_steps") == "0":
         del known["settings_warm_up_steps"]
     known.setdefault("settings_clustering_eps", "chosen each epoch")

@@ -21,8 +21,8 @@ _SEED = 0
 
 def render_sheets(record: RunRecord, crops: Crops) -> str:
     clusters = record.clusters
-    if record.method == "supervised":
-        reason = "A supervised run learns from names; it makes no clusters."
+    if record.learns_from_names:
+        reason = "This run learns from names; it makes no clusters."
         return section("clusters", [missing(reason)])
     if clusters is None:
         reason = "There are no clusters yet: they are written when the first epoch ends."

@@ -78,7 +78,7 @@ def render_similarity(
             missing(
                 "There are neither queries with known animals nor an encoder with clusters. "
                 "<code>fancl-eval RUN DATA --report</code> reads the former; the first epoch that "
-                "is not skipped gives the latter, unless the run is supervised."
+                "is not skipped gives the latter, unless the run learns from names."
             )
         )
     return _section(_by_cluster(crops, clusters, stored))
