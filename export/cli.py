@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge.errors import InputError
-from trainer.terminal import Version, console, plain_errors
+from trainer.terminal import Terminal, Version, console, parse_size, plain_errors
+
+if TYPE_CHECKING:
+    from export.model_file import Exported, Precision
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_PUBLISHED = ("timm:", "open_clip:")
 
 
 def main() -> None:
@@ -19,14 +23,19 @@ def main() -> None:
 
 
 @_app.command(
-    epilog="Example: fancl-export runs/first --onnx   Then, on the device: "
-    "edge-admin model install model.onnx",
+    epilog="Examples: fancl-export runs/first --onnx   A quarter of the size, for a slow device: "
+    "fancl-export runs/first small.onnx --onnx --int8   A published encoder: fancl-export "
+    "timm:hf-hub:BVRA/MegaDescriptor-T-224 mega.onnx --onnx   Then, on the device: edge-admin "
+    "model install model.onnx",
 )
 def _export(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="SOURCE", readable=False, help="A run that fancl-train has written."
+            metavar="SOURCE",
+            help="A run that fancl-train has written, a checkpoint in one, or a published encoder "
+            "as it is: timm:NAME, timm:hf-hub:ORG/NAME, timm:local-dir:FOLDER, open_clip:NAME "
+            "(the image tower).",
         ),
     ],
     file: Annotated[
@@ -36,6 +45,51 @@ def _export(
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write one ONNX file for devices.")] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Weights and products in 8 bits: a quarter of the size, up to four times as "
+            "fast on CPUs with VNNI or ARM's dot product.",
+        ),
+    ] = False,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Half precision, for GPUs; half the size.")
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA",
+            readable=False,
+            help="Pictures (a folder or metadata.csv) to check the file on and to calibrate int8 "
+            "with; a run's own by default. A published encoder is also judged by them, where "
+            "they name animals.",
+        ),
+    ] = None,
+    tolerate: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=100.0,
+            metavar="POINTS",
+            help="mAP in percent that --int8 or --fp16 may lose; beyond it nothing is written.",
+        ),
+    ] = 0.5,
+    force: Annotated[
+        bool, typer.Option("--force", help="Keep --int8 or --fp16 whatever it loses.")
+    ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|FOLDER|TAG|imagenet|none",
+            help="Of a published encoder: a file or downloaded folder, for open_clip also one of "
+            "its tags; none: random.",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Input size of a published encoder; its own by default."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the model; the run's folder by default.")
     ] = None,
@@ -43,39 +97,81 @@ def _export(
     licence: Annotated[str | None, typer.Option(help="Licence of the weights, for people.")] = None,
     version: Version = False,
 ) -> None:
-    """Turn a training run into the one file that a device needs.
+    """Turn an encoder into the one file that a device needs.
 
     The file takes uint8 RGB crops and gives unit-length embeddings. It is checked against the
-    trained encoder through the device's own code before it is written.
+    encoder through the device's own code before it is written, and carries how well it finds
+    animals again: by the query and gallery rows of the run's data, else by the run's clusters.
     """
     with plain_errors("nothing was written"):
-        _write(source, file, onnx, name, species, licence)
+        if not onnx:
+            raise InputError("say what to write: `fancl-export SOURCE --onnx [FILE]`")
+        precision = _precision(int8, fp16, force)
+        out = file or _default_file(source)
+        from export.fidelity import Tolerance  # here, so that --help needs no torch
+        from export.model_file import ExportRequest, export_model
+
+        request = ExportRequest(
+            source=source,
+            out=out,
+            weights=weights,
+            size=parse_size(size) if size else None,
+            calibrate=calibrate,
+            precision=precision,
+            tolerance=Tolerance(mAP_loss=tolerate / 100, force=force),
+            name=name,
+            species=species,
+            licence=licence,
+        )
+        with Terminal() as terminal:
+            done = export_model(request, terminal)
+        _tell(done)
 
 
-def _write(
-    source: Path,
-    file: Path | None,
-    onnx: bool,
-    name: str | None,
-    species: str | None,
-    licence: str | None,
-) -> None:
-    if not onnx:
-        raise InputError("say what to write: `fancl-export RUN --onnx [FILE]`")
-    from export.model_file import export_run  # here, so that --help needs no torch
+def _precision(int8: bool, fp16: bool, force: bool) -> Precision:
+    if int8 and fp16:
+        raise InputError("--int8 and --fp16 are two files: run the command once for each")
+    if force and not (int8 or fp16):
+        raise InputError(
+            "--force keeps an --int8 or --fp16 that loses too much; fp32 loses nothing"
+        )
+    return "int8" if int8 else "fp16" if fp16 else "fp32"
 
-    folder = source if source.is_dir() else source.parent
-    with console.status("exporting"):
-        done = export_run(source, file or folder / "model.onnx", name, species, licence)
-    worst = ", ".join(f"{value:.6f} at {size}" for size, value in done.parity.worst_cosine.items())
+
+def _default_file(source: str) -> Path:
+    if source.startswith(_PUBLISHED):
+        raise InputError(
+            f"{source} is no run with a folder to write into: say where, for example "
+            f"`fancl-export {source} model.onnx --onnx`"
+        )
+    path = Path(source)
+    return (path if path.is_dir() else path.parent) / "model.onnx"
+
+
+def _tell(done: Exported) -> None:
+    from export.fidelity import in_words
+
     say = partial(console.print, markup=False, soft_wrap=True)
-    say(f"{done.path}: {done.num_bytes / 1e6:.1f} MB, encoder {done.manifest.encoder_id[:12]}")
-    say(f"same as the trained encoder on {done.parity.num_crops} crops: worst cosine {worst}")
-    decision = done.manifest.decision
+    manifest = done.manifest
+    say(f"{done.path}: {done.num_bytes / 1e6:.1f} MB, encoder {manifest.encoder_id[:12]}")
+    worst = ", ".join(f"{value:.6f} at {size}" for size, value in done.parity.worst_cosine.items())
+    same = f"{done.parity.num_crops} {done.parity.of}"
+    say(f"the fp32 graph gives what the encoder gives on {same}: worst cosine {worst}")
+    evaluation, fidelity, decision = manifest.evaluation, manifest.fidelity, manifest.decision
+    if evaluation is not None and fidelity is not None:
+        kept = " FORCED beyond what is tolerated;" if fidelity.forced else ""
+        say(f"{done.how}:{kept} {in_words(fidelity, evaluation)}")
+    elif evaluation is not None:
+        say(
+            f"mAP {100 * evaluation.mAP:.1f}, rank-1 {100 * evaluation.rank1:.1f} by "
+            f"{evaluation.source}: {evaluation.queries} queries, {evaluation.protocol}"
+        )
+    else:
+        say("not judged: no pictures whose animals are known")
     if decision.match_threshold is None:
-        say("no thresholds: fewer than ten clusters; the gallery's own are used once it has ten")
+        say("no thresholds: fewer than ten animals; the gallery's own are used once it has ten")
     else:
         say(
-            f"thresholds from pseudo-labels: match >= {decision.match_threshold:.3f}, "
+            f"thresholds from {decision.source}: match >= {decision.match_threshold:.3f}, "
             f"new < {decision.new_threshold:.3f}"
         )

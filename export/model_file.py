@@ -1,45 +1,62 @@
-"""One model file from one training run: graph, manifest, golden vectors, thresholds."""
+"""One model file from one encoder: graph, manifest, golden vectors, figures, thresholds."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import ModelProto
 
-from edge import clusters, model
-from edge.clusters import ClusterRow, read_clusters
+from edge import model
 from edge.encoder import Encoder as DeviceEncoder
-from edge.errors import InputError, MediaError
-from edge.media import decode, read_bytes
+from edge.errors import InputError
 from edge.model import Manifest
-from edge.preprocess import InputSpec, crop, resize
-from edge.text import printable
-from export import parity, thresholds
+from edge.preprocess import InputSpec
+from export import fidelity, parity, thresholds
+from export.exam import Exam, evaluate, exam_of
+from export.fidelity import Tolerance
 from export.graph import to_onnx
 from export.parity import Parity
-from trainer import checkpoint
-from trainer.checkpoint import StoredEncoder, write_atomically
+from export.source import Source, read_source
+from trainer.checkpoint import write_atomically
 from trainer.encoder import embed
+from trainer.evaluation.public import Size
+from trainer.narrator import Narrator
 
-_MAX_FIT_CROPS = 4000  # thresholds settle long before; keeps a large run's export in minutes
-_NUM_GOLDEN = 4
+Precision = Literal["fp32", "fp16", "int8"]
+_NUM_GOLDEN, _NUM_DRAWN = 4, 16
 _CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What the user asked for."""
+
+    source: str
+    out: Path
+    weights: str | None
+    size: Size | None
+    calibrate: Path | None  # pictures for parity, int8 and, where labelled, the figures
+    precision: Precision
+    tolerance: Tolerance
+    name: str | None
+    species: str | None
+    licence: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
     path: Path
     manifest: Manifest
-    parity: Parity
+    parity: Parity  # of the fp32 graph with the encoder
     num_bytes: int
+    how: str  # the precision was reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,113 +69,132 @@ class Description:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunCrops:
-    """Training crops of a run with their pseudo-labels."""
-
-    images_NHWC: NDArray[np.uint8]
-    pseudo_label_N: NDArray[np.int64]
-    burst_N: NDArray[np.int64]
-    num_rows: int  # in clusters.csv
-    num_clusters: int
+class _Lowered:
+    graph: ModelProto
+    how: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What a run gives to the model file."""
+def export_model(request: ExportRequest, narrator: Narrator) -> Exported:
+    """Write the model file, or raise and leave nothing behind.
 
-    stored: StoredEncoder
-    config: dict[str, Any]  # the run's config.json
-    crops: RunCrops
-
-
-def export_run(
-    run: Path, out: Path, name: str | None, species: str | None, licence: str | None
-) -> Exported:
-    """Write the model file of a run, or raise and leave nothing behind.
-
-    Raises InputError when the run or its pictures are not there, ModelError when the file does
-    not give what the trained encoder gives.
+    Raises InputError or WeightsError when the source or its pictures are not there, ModelError
+    when the file does not give what the encoder gives or a low precision loses too much.
     """
+    out = request.out
     if not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} to write {out.name} into; make it first")
-    folder = _folder_of(run)
-    source = read_source(run)
-    graph = to_onnx(source.stored.encoder, source.stored.facts.input)
-    description = Description(name=name or folder.resolve().name, species=species, licence=licence)
-    return write_checked(source, graph, description, out)
+    source = read_source(request.source, request.weights, request.size, request.calibrate, narrator)
+    description = Description(
+        name=request.name or source.name, species=request.species, licence=request.licence
+    )
+    _refuse_unjudged(request.precision, source)
+    narrator.say("writing the graph ...")
+    graph = to_onnx(source.encoder, source.input)
+    return write_checked(source, graph, description, request, narrator)
 
 
-def read_source(run: Path) -> Source:
-    """The run's encoder and training crops; raises InputError when they are not there."""
-    stored = checkpoint.load_encoder(run)
-    folder = _folder_of(run)
-    rows = read_clusters(folder / clusters.FILE_NAME)
-    config = json.loads((folder / checkpoint.CONFIG).read_text(encoding="utf-8"))
-    return Source(stored=stored, config=config, crops=_read_crops(rows, stored.facts.input))
+def _refuse_unjudged(precision: Precision, source: Source) -> None:
+    if precision != "fp32" and exam_of(source) is None:
+        raise InputError(
+            f"nothing tells what {precision} costs this encoder: give labelled pictures with "
+            "--calibrate DATA (an identity column, or one folder an animal)"
+        )
 
 
 def write_checked(
-    source: Source, graph: onnx.ModelProto, description: Description, out: Path
+    source: Source,
+    graph: ModelProto,
+    description: Description,
+    request: ExportRequest,
+    narrator: Narrator,
 ) -> Exported:
-    """Write `graph` as the model file of `source`.
+    """Write `graph`, in the precision asked for, as the model file of `source`.
 
-    Raises ModelError, and leaves nothing behind, when it does not give what the trained encoder
-    gives.
+    Raises ModelError, and leaves nothing behind, when it does not give what the encoder gives.
     """
-    encoder, crops = source.stored.encoder, source.crops
     draft = _manifest(source, graph, description)
-    device_encoder = DeviceEncoder(_with_manifest(graph, draft))
-    checked = crops.images_NHWC[: parity.MAX_CROPS]
-    found = parity.measure(device_encoder, checked, embed(encoder, checked, _CPU))
-    parity.require(found, model.MIN_COSINE["fp32"])
-    manifest = dataclasses.replace(
-        draft,
-        decision=thresholds.fit_on_pseudo_labels(
-            device_encoder.embed(crops.images_NHWC), crops.pseudo_label_N, crops.burst_N
-        ),
-    )
+    parent = DeviceEncoder(_with_manifest(graph, draft))
+    found = _require_parity(source, parent)
+    exam = exam_of(source)
+    if request.precision == "fp32":
+        how, manifest = "fp32", dataclasses.replace(draft, evaluation=evaluate(exam, parent))
+    else:
+        assert exam is not None
+        narrator.say(f"making it {request.precision} ...")
+        lowered = _lower(request.precision, graph, source)
+        how, graph = lowered.how, lowered.graph
+        manifest = _low_manifest(draft, graph, request, parent, exam)
+    shipped = DeviceEncoder(_with_manifest(graph, manifest))
+    manifest = dataclasses.replace(manifest, decision=_decision(source, shipped))
     data = _with_manifest(graph, manifest)
     DeviceEncoder(data)  # what is written is what loads
-    write_atomically(out, data)
-    return Exported(path=out, manifest=manifest, parity=found, num_bytes=len(data))
+    write_atomically(request.out, data)
+    return Exported(path=request.out, manifest=manifest, parity=found, num_bytes=len(data), how=how)
 
 
-def _folder_of(run: Path) -> Path:
-    """The run's folder, where one of its checkpoints may be named instead."""
-    return run if run.is_dir() else run.parent
+def _require_parity(source: Source, device_encoder: DeviceEncoder) -> Parity:
+    sample_NHWC = source.sample_NHWC
+    checked = _drawn(source.input, _NUM_DRAWN) if sample_NHWC is None else sample_NHWC
+    checked = checked[: parity.MAX_CROPS]
+    expected_ND = embed(source.encoder, checked, _CPU)
+    found = parity.measure(device_encoder, checked, expected_ND, source.sample_from)
+    parity.require(found, model.MIN_COSINE["fp32"])
+    return found
 
 
-def _read_crops(rows: Sequence[ClusterRow], spec: InputSpec) -> RunCrops:
-    chosen = np.random.default_rng(0).permutation(len(rows))[:_MAX_FIT_CROPS]
-    images = [_read_crop(rows[index], spec) for index in chosen]
-    labels = np.array([row.pseudo_label for row in rows], np.int64)
-    bursts = np.array([row.burst for row in rows], np.int64)
-    return RunCrops(
-        images_NHWC=np.stack(images),
-        pseudo_label_N=labels[chosen],
-        burst_N=bursts[chosen],
-        num_rows=len(rows),
-        num_clusters=int(labels.max(initial=-1)) + 1,
+def _lower(precision: Precision, graph: ModelProto, source: Source) -> _Lowered:
+    if precision == "fp16":
+        half = to_onnx(source.encoder, source.input, half=True)
+        return _Lowered(
+            graph=half, how="fp16, for GPUs; checked through onnxruntime's CPU provider"
+        )
+    from export.int8 import to_int8
+
+    assert source.sample_NHWC is not None
+    made = to_int8(graph, source.sample_NHWC)
+    return _Lowered(graph=made.model, how=made.words)
+
+
+def _low_manifest(
+    draft: Manifest, graph: ModelProto, request: ExportRequest, parent: DeviceEncoder, exam: Exam
+) -> Manifest:
+    """The manifest of a graph of low precision, but for thresholds.
+
+    Raises ModelError where it loses more than tolerated.
+    """
+    precision = request.precision
+    images_NHWC, _ = model.unpack_golden(draft.golden)
+    own_id = model.encoder_id(graph.SerializeToString())
+    low = dataclasses.replace(draft, encoder_id=own_id, precision=precision)
+    encoder = DeviceEncoder(_with_manifest(graph, low))
+    parent_ND, own_ND = parent.embed(exam.images_NHWC), encoder.embed(exam.images_NHWC)
+    before, after = exam.result(parent_ND), exam.result(own_ND)
+    cost = fidelity.compare(parent_ND, own_ND, before, after, request.tolerance)
+    fidelity.require(precision, cost, after)
+    return dataclasses.replace(
+        low,
+        evaluation=after,
+        fidelity=cost,
+        golden=model.pack_golden(
+            images_NHWC, encoder.embed(images_NHWC), model.MIN_COSINE[precision]
+        ),
     )
 
 
-def _read_crop(row: ClusterRow, spec: InputSpec) -> NDArray[np.uint8]:
-    try:
-        frame = decode(read_bytes(row.path))
-    except MediaError as error:
-        raise InputError(
-            f"the run's training picture {printable(str(row.path))} cannot be read ({error}); the "
-            "parity check and the thresholds need them: put the pictures back where they were"
-        ) from error
-    return resize(crop(frame.image_HWC, row.box), spec)
+def _decision(source: Source, shipped: DeviceEncoder) -> model.Decision:
+    crops = source.crops
+    if crops is None:
+        return thresholds.NONE
+    emb_ND = shipped.embed(crops.images_NHWC)
+    return thresholds.fit(emb_ND, crops.label_N, crops.burst_N, crops.labels_from)
 
 
-def _golden_inputs(spec: InputSpec) -> NDArray[np.uint8]:
+def _drawn(spec: InputSpec, count: int) -> NDArray[np.uint8]:
     """Drawn blotches in few colours: nobody's pictures travel inside a model file."""
     rng = np.random.default_rng(20)
     coarse = (-(-spec.height // 8), -(-spec.width // 8))
     images = []
-    for _ in range(_NUM_GOLDEN):
+    for _ in range(count):
         palette = rng.integers(0, 256, (6, 3), dtype=np.uint8)
         blotches = palette[rng.integers(0, 6, coarse)]
         large = blotches.repeat(8, axis=0).repeat(8, axis=1)
@@ -166,39 +202,32 @@ def _golden_inputs(spec: InputSpec) -> NDArray[np.uint8]:
     return np.stack(images)
 
 
-def _manifest(source: Source, graph: onnx.ModelProto, description: Description) -> Manifest:
-    """The manifest without thresholds; those are fitted on the file itself."""
-    stored, config, crops = source.stored, source.config, source.crops
-    facts = stored.facts
-    golden_NHWC = _golden_inputs(facts.input)
+def _manifest(source: Source, graph: ModelProto, description: Description) -> Manifest:
+    """The manifest without figures and thresholds; those are measured on the file itself."""
+    golden_NHWC = _drawn(source.input, _NUM_GOLDEN)
     return Manifest(
         format_version=model.FORMAT_VERSION,
         name=description.name,
-        method=facts.method,
-        backbone=facts.backbone.name,
+        method=source.method,
+        backbone=source.backbone,
         species=description.species,
         encoder_id=model.encoder_id(graph.SerializeToString()),
-        input=facts.input,
-        embedding_dim=stored.encoder.embedding_dim,
+        input=source.input,
+        embedding_dim=source.encoder.embedding_dim,
         precision="fp32",
-        training=model.Training(
-            data_digest=config["data_digest"],
-            counts={"crops": crops.num_rows, "clusters": crops.num_clusters},
-            config={"epoch": facts.epoch, "weights": facts.weights, **config["settings"]},
-            commit=config["commit"],
-        ),
+        training=source.training,
         evaluation=None,
         fidelity=None,
         decision=thresholds.NONE,
         calibration=None,
         golden=model.pack_golden(
-            golden_NHWC, embed(stored.encoder, golden_NHWC, _CPU), model.MIN_COSINE["fp32"]
+            golden_NHWC, embed(source.encoder, golden_NHWC, _CPU), model.MIN_COSINE["fp32"]
         ),
         licence=description.licence,
     )
 
 
-def _with_manifest(graph: onnx.ModelProto, manifest: Manifest) -> bytes:
+def _with_manifest(graph: ModelProto, manifest: Manifest) -> bytes:
     whole = onnx.ModelProto()
     whole.CopyFrom(graph)
     onnx.helper.set_model_props(whole, {model.METADATA_KEY: model.manifest_to_json(manifest)})

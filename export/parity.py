@@ -17,6 +17,7 @@ MAX_CROPS = 256
 @dataclass(frozen=True, kw_only=True)
 class Parity:
     num_crops: int
+    of: str  # what the crops are
     worst_cosine: dict[int, float]  # by batch size
 
 
@@ -24,6 +25,7 @@ def measure(
     device_encoder: DeviceEncoder,
     images_NHWC: NDArray[np.uint8],
     expected_ND: NDArray[np.float32],
+    of: str,
 ) -> Parity:
     """Worst cosine between both encoders at each batch size."""
     worst = {}
@@ -33,7 +35,7 @@ def measure(
             for start in range(0, len(images_NHWC), size)
         ]
         worst[size] = float(np.sum(np.concatenate(parts) * expected_ND, axis=1).min())
-    return Parity(num_crops=len(images_NHWC), worst_cosine=worst)
+    return Parity(num_crops=len(images_NHWC), of=of, worst_cosine=worst)
 
 
 def require(parity: Parity, min_cosine: float) -> None:

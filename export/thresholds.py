@@ -1,6 +1,8 @@
-"""Decision thresholds that travel with the model, fitted on the pseudo-labels of its training."""
+"""Decision thresholds that travel with the model, fitted on the labels of its training crops."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,26 +19,29 @@ NONE = Decision(
 )
 
 
-def fit_on_pseudo_labels(
-    emb_ND: NDArray[np.float32], pseudo_label_N: NDArray[np.int64], burst_N: NDArray[np.int64]
+def fit(
+    emb_ND: NDArray[np.float32],
+    label_N: NDArray[np.int64],
+    burst_N: NDArray[np.int64],
+    source: Literal["pseudo-labels", "labels"],
 ) -> Decision:
-    """Similarity thresholds, each cluster taken for an animal and each burst for an event.
+    """Similarity thresholds, each label taken for an animal and each burst for an event.
 
-    Outliers (-1) are left out; with fewer than ten clusters there are no thresholds.
+    Outliers (-1) are left out; with fewer than ten animals there are no thresholds.
     """
-    kept = pseudo_label_N >= 0
+    kept = label_N >= 0
     if not kept.any():
         return NONE
     reference = calibrate.Reference(
         emb_MD=emb_ND[kept],
-        individual_M=np.unique(pseudo_label_N[kept], return_inverse=True)[1].astype(np.int64),
-        group_M=_groups(pseudo_label_N[kept], burst_N[kept]),
+        individual_M=np.unique(label_N[kept], return_inverse=True)[1].astype(np.int64),
+        group_M=_groups(label_N[kept], burst_N[kept]),
     )
     if len(np.unique(reference.individual_M)) < calibrate.MIN_INDIVIDUALS:
         return NONE
-    fitted = calibrate.fit_statistic(reference, "similarity", "pseudo-labels")
+    fitted = calibrate.fit_statistic(reference, "similarity", source)
     return Decision(
-        source="pseudo-labels",
+        source=source,
         match_threshold=fitted.match,
         new_threshold=fitted.new,
         wrong_name_rate=fitted.wrong_name_rate,

@@ -65,8 +65,10 @@ def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model_file(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model file of the tiny run."""
-    from export.model_file import export_run
+    from export.model_file import export_model
+
+    from .tiny_run import Quiet, export_request
 
     out = tmp_path_factory.mktemp("models") / "model.onnx"
-    export_run(trained, out, name="tiny", species=None, licence=None)
+    export_model(export_request(trained, out, name="tiny"), Quiet())
     return out

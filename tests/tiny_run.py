@@ -1,12 +1,15 @@
-"""A training run small enough for a test: its settings, its request, a silent listener."""
+"""A training run small enough for a test: its settings, its requests, a silent listener."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from export.fidelity import Tolerance
+from export.model_file import ExportRequest
 from trainer import recipes
 from trainer.changes import with_changes
 from trainer.run import RunRequest
@@ -60,3 +63,20 @@ def request_for(world: Path, out: Path) -> RunRequest:
         precision="fp32",
         configure=tiny_config,
     )
+
+
+def export_request(source: Path | str, out: Path, **changes: Any) -> ExportRequest:
+    """What `fancl-export SOURCE OUT --onnx` asks for, but for the changes."""
+    plain = ExportRequest(
+        source=str(source),
+        out=out,
+        weights=None,
+        size=None,
+        calibrate=None,
+        precision="fp32",
+        tolerance=Tolerance(mAP_loss=0.005, force=False),
+        name=None,
+        species=None,
+        licence=None,
+    )
+    return dataclasses.replace(plain, **changes)

@@ -35,7 +35,7 @@ def _evaluate(
         typer.Argument(
             metavar="SOURCE",
             help="A run, a checkpoint, a model.onnx, or a published encoder as it is: timm:NAME, "
-            "timm:hf-hub:ORG/NAME (MegaDescriptor, MiewID), timm:local-dir:FOLDER.",
+            "timm:hf-hub:ORG/NAME (MegaDescriptor, MiewID), timm:local-dir:FOLDER, open_clip:NAME.",
         ),
     ],
     data: Annotated[
@@ -109,14 +109,15 @@ def _evaluate(
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|FOLDER|imagenet|none",
+            metavar="FILE|FOLDER|TAG|imagenet|none",
             help="For timm:NAME a safetensors file; for hf-hub names the downloaded folder with "
-            "config.json and weights, where there is no network.",
+            "config.json and weights, where there is no network; for open_clip:NAME a file or a "
+            "tag of open_clip.",
         ),
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(metavar="HxW", help="Input size for timm: names; by default the model's own."),
+        typer.Option(metavar="HxW", help="Input size of a published encoder; by default its own."),
     ] = None,
     boxes: Annotated[
         Path | None, typer.Option(help="MegaDetector JSON with the animal boxes.")

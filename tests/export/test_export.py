@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import shutil
 import sys
@@ -19,11 +18,11 @@ from edge.encoder import open_encoder
 from edge.errors import InputError, ModelError
 from edge.preprocess import InputSpec
 from export import cli, parity, thresholds
-from export.graph import to_onnx
-from export.model_file import export_run
-from trainer.backbone import load_backbone
+from export.model_file import export_model
 from trainer.checkpoint import load_encoder
-from trainer.encoder import Encoder, embed, set_neck_statistics
+from trainer.encoder import embed
+
+from ..tiny_run import Quiet, export_request
 
 CPU = torch.device("cpu")
 
@@ -108,7 +107,7 @@ def test_the_manifest_tells_how_the_model_was_made(model_file: Path, trained: Pa
 
 
 def test_an_export_that_differs_is_not_written() -> None:
-    bad = parity.Parity(num_crops=8, worst_cosine={1: 0.99999, 7: 0.95, 64: 0.99999})
+    bad = parity.Parity(num_crops=8, of="crops", worst_cosine={1: 0.99999, 7: 0.95, 64: 0.99999})
     with pytest.raises(ModelError, match=r"cosine 0\.950000 at batch 7.*nothing was written"):
         parity.require(bad, 0.9999)
 
@@ -119,7 +118,7 @@ def test_missing_training_pictures_stop_the_export(trained: Path, tmp_path: Path
     config = (run / "config.json").read_text()
     (run / "config.json").write_text(config.replace("/train", "/gone"))
     with pytest.raises(InputError, match="put the pictures back"):
-        export_run(run, tmp_path / "m.onnx", None, None, None)
+        export_model(export_request(run, tmp_path / "m.onnx"), Quiet())
     assert not (tmp_path / "m.onnx").exists()
 
 
@@ -139,47 +138,10 @@ def test_clusters_become_similarity_thresholds() -> None:
     emb = (emb / np.linalg.norm(emb, axis=1, keepdims=True)).astype(np.float32)
     labels = np.repeat(np.arange(12), 6)
     labels[:3] = -1
-    decision = thresholds.fit_on_pseudo_labels(emb, labels, np.arange(72) // 2)
+    decision = thresholds.fit(emb, labels, np.arange(72) // 2, "pseudo-labels")
     assert decision.source == "pseudo-labels"
     assert decision.match_threshold is not None
     assert decision.new_threshold is not None
     assert 0 < decision.new_threshold <= decision.match_threshold < 1
-    few = thresholds.fit_on_pseudo_labels(emb[:30], labels[:30], np.arange(30))
+    few = thresholds.fit(emb[:30], labels[:30], np.arange(30), "pseudo-labels")
     assert few == thresholds.NONE
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["resnet50", "mobilenetv2_100", "vit_tiny_patch16_224", "convnext_atto"]
-)
-def test_other_backbones_export_alike(name: str) -> None:
-    torch.manual_seed(0)
-    size = 224 if "vit" in name else 64
-    loaded = load_backbone(name, "none", size, size)
-    spec = InputSpec(height=size, width=size, resize="squash", pad_value=0)
-    encoder = Encoder(loaded.spec, loaded.module).eval()
-    images = crops(9, spec)
-    set_neck_statistics(encoder, images, CPU, "fp32")
-    graph = to_onnx(encoder, spec)
-    manifest = model.Manifest(
-        format_version=1,
-        name=name,
-        method="fancl",
-        backbone=name,
-        species=None,
-        encoder_id=model.encoder_id(graph.SerializeToString()),
-        input=spec,
-        embedding_dim=encoder.embedding_dim,
-        precision="fp32",
-        training=model.Training(data_digest="", counts={}, config={}, commit=None),
-        evaluation=None,
-        fidelity=None,
-        decision=thresholds.NONE,
-        calibration=None,
-        golden=model.pack_golden(images, embed(encoder, images, CPU), 0.9999),
-        licence=None,
-    )
-    onnx.helper.set_model_props(graph, {model.METADATA_KEY: model.manifest_to_json(manifest)})
-    device_encoder = DeviceEncoder(graph.SerializeToString())
-    assert device_encoder.check_golden().passed
-    assert dataclasses.asdict(device_encoder.manifest) == dataclasses.asdict(manifest)

@@ -21,26 +21,29 @@ from edge.media import decode, read_bytes
 from edge.pictures import read_collection
 from edge.preprocess import InputSpec
 from export.graph import to_onnx
-from export.model_file import Description, export_run, read_source, write_checked
+from export.model_file import Description, export_model, write_checked
+from export.source import read_source
 from trainer.data import load_crops
 from trainer.run import train
 
-from ..tiny_run import Quiet, request_for
+from ..tiny_run import Quiet, export_request, request_for
 
 SPEC = InputSpec(height=32, width=48, resize="squash", pad_value=0)
 
 
 def test_a_graph_that_computes_something_else_is_not_written(trained: Path, tmp_path: Path) -> None:
-    source = read_source(trained)
-    graph = to_onnx(source.stored.encoder, SPEC)
+    source = read_source(str(trained), None, None, None, Quiet())
+    graph = to_onnx(source.encoder, SPEC)
     named = Description(name="changed", species=None, licence=None)
-    write_checked(source, graph, named, tmp_path / "whole.onnx")
+    whole = export_request(trained, tmp_path / "whole.onnx")
+    write_checked(source, graph, named, whole, Quiet())
     weight = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     turned = numpy_helper.to_array(weight)[::-1].copy()
     weight.CopyFrom(numpy_helper.from_array(turned, weight.name))
     onnx.checker.check_model(graph)
     with pytest.raises(ModelError, match="differs from the trained encoder"):
-        write_checked(source, graph, named, tmp_path / "changed.onnx")
+        changed = export_request(trained, tmp_path / "changed.onnx")
+        write_checked(source, graph, named, changed, Quiet())
     assert [path.name for path in tmp_path.iterdir()] == ["whole.onnx"]
 
 
@@ -48,7 +51,7 @@ def test_the_models_name_is_the_folders_even_from_inside_it(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(trained)
-    done = export_run(Path(), tmp_path / "m.onnx", None, None, None)
+    done = export_model(export_request(".", tmp_path / "m.onnx"), Quiet())
     assert done.manifest.name == trained.name
 
 
@@ -58,7 +61,7 @@ def test_a_run_that_lacks_a_file_is_a_sentence(trained: Path, tmp_path: Path, go
     shutil.copytree(trained, run)
     (run / gone).unlink()
     with pytest.raises(InputError, match=gone):
-        export_run(run, tmp_path / "m.onnx", None, None, None)
+        export_model(export_request(run, tmp_path / "m.onnx"), Quiet())
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,7 @@ def test_boxes_in_pixels_give_training_export_and_gallery_the_same_crops(
         crop_HWC = preprocess.crop(frame.image_HWC, row.box)
         assert crop_HWC.shape != frame.image_HWC.shape
         np.testing.assert_array_equal(preprocess.resize(crop_HWC, SPEC), expected_HWC)
-    exported = read_source(run).crops.images_NHWC
+    exported = read_source(str(run), None, None, None, Quiet()).sample_NHWC
     assert sorted(map(bytes, exported)) == sorted(map(bytes, trained_on.images_NHWC))
     candidates = read_candidates(run, split=None).pictures
     assert len(candidates) == sum(row.pseudo_label >= 0 for row in rows) > 0

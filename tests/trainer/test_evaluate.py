@@ -282,8 +282,8 @@ def test_pictures_are_told_apart_by_side() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--size", "64x96"), "--size is for timm:NAME"),
-        (("--weights", "w.safetensors"), "--weights is for timm:NAME"),
+        (("--size", "64x96"), "--size is for published encoders"),
+        (("--weights", "w.safetensors"), "--weights is for published encoders"),
         (("--size", "big"), "write height x width in pixels"),
         (("--protocol", "time-aware", "--open-set", "0.3"), "leaves"),
     ],

@@ -38,7 +38,7 @@ class VitTower(nn.Module):
                 "OpenAI's kind, for example open_clip:ViT-B-16-quickgelu"
             )
         self.visual = visual
-        _fit_vit(visual, height, width)
+        fit_size(visual, height, width)
 
     def forward(self, images_NCHW: Tensor) -> ImageFeatures:
         *blocks, last = self.visual.transformer.resblocks
@@ -61,10 +61,7 @@ class ResnetTower(nn.Module):
         first = visual.layer4[0]
         first.avgpool = nn.Identity()
         first.downsample[0] = nn.Identity()
-        pool = visual.attnpool
-        pool.positional_embedding = _resized(
-            pool.positional_embedding, _grid(height, width, (16, 16)), None
-        )
+        _fit_pool(visual, _grid(height, width, (16, 16)))
 
     def forward(self, images_NCHW: Tensor) -> ImageFeatures:
         visual = self.visual
@@ -83,8 +80,7 @@ class TimmTower(nn.Module):
     def __init__(self, visual: TimmModel, height: int, width: int) -> None:
         super().__init__()
         self.visual = visual
-        if (height, width) != tuple(visual.image_size):
-            visual.set_input_size((height, width))
+        fit_size(visual, height, width)
 
     def forward(self, images_NCHW: Tensor) -> ImageFeatures:
         last, maps = self.visual.trunk.forward_intermediates(images_NCHW, indices=2)
@@ -136,10 +132,21 @@ def tower_in(encoder: Encoder) -> ImageTower:
     return encoder.backbone.tower
 
 
-def _fit_vit(visual: VisionTransformer, height: int, width: int) -> None:
-    grid = _grid(height, width, tuple(visual.patch_size))
-    visual.positional_embedding = _resized(visual.positional_embedding, grid, visual.grid_size)
-    visual.grid_size, visual.image_size = grid, (height, width)
+def fit_size(visual: nn.Module, height: int, width: int) -> None:
+    """Makes a tower of open_clip take pictures of that size; raises InputError where it cannot."""
+    if isinstance(visual, VisionTransformer):
+        grid = _grid(height, width, tuple(visual.patch_size))
+        visual.positional_embedding = _resized(visual.positional_embedding, grid, visual.grid_size)
+        visual.grid_size, visual.image_size = grid, (height, width)
+    elif isinstance(visual, ModifiedResNet):
+        _fit_pool(visual, _grid(height, width, (32, 32)))
+    elif isinstance(visual, TimmModel) and (height, width) != tuple(visual.image_size):
+        visual.set_input_size((height, width))
+
+
+def _fit_pool(visual: ModifiedResNet, grid: tuple[int, int]) -> None:
+    pool = visual.attnpool
+    pool.positional_embedding = _resized(pool.positional_embedding, grid, None)
 
 
 def _grid(height: int, width: int, patch: tuple[int, ...]) -> tuple[int, int]:

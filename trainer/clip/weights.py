@@ -24,8 +24,12 @@ from edge.errors import InputError, WeightsError
 from trainer.backbone import NO_WEIGHTS, BackboneSpec, load_backbone
 
 PREFIX = "open_clip:"
+CONFIG = "open_clip_config.json"  # as published beside weights on the hub
 _OPENAI_ONLY = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own files
 _OPENAI = "openai"
+_NO_TEXT = {"context_length": 4, "vocab_size": 4, "width": 8, "heads": 1, "layers": 1}
+_TOWER = "visual."
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,8 @@ class LoadedClip:
     sha256: str | None  # of the file
     text_weights: bool  # False: the text tower is at random
     timm: BackboneSpec | None  # of the image tower's trunk, where a file of its own gave it
+    mean: Triple  # of RGB in [0, 1], as these weights were trained
+    std: Triple
 
 
 def model_config(name: str) -> dict[str, Any]:
@@ -95,32 +101,42 @@ def visual_of(model: nn.Module) -> nn.Module:
     return visual
 
 
-def load_clip(name: str, weights: str | None) -> LoadedClip:
+def load_clip(name: str, weights: str | None, image_only: bool = False) -> LoadedClip:
     """The model `name` of open_clip; `weights` is a tag, a file, "none", or None: OpenAI's.
 
     A file holds a whole model (safetensors, or a pickled state dict, open_clip's or OpenAI's), or
-    a timm image tower alone: then the text tower is at random, which `text_weights` tells. Raises
-    WeightsError where weights cannot be had or do not fit.
+    a timm image tower alone: then the text tower is at random, which `text_weights` tells. With
+    `image_only` the text tower is left out, whatever its kind. Raises WeightsError where weights
+    cannot be had or do not fit.
     """
-    config = model_config(name)
-    tags = _tags(name)
+    config, tags = model_config(name), _tags(name)
     chosen = weights or (_OPENAI if _OPENAI in tags else "")
-    if chosen == NO_WEIGHTS:
-        return LoadedClip(
-            model=build_clip(config),
-            weights=NO_WEIGHTS,
-            sha256=None,
-            text_weights=False,
-            timm=None,
-        )
     if chosen in tags:
         _require_activation(name, config, tags[chosen].get("quick_gelu", False), chosen)
+        mean, std = _normalisation(tags[chosen])
         return LoadedClip(
             model=_downloaded(name, chosen),
             weights=chosen,
             sha256=None,
             text_weights=True,
             timm=None,
+            mean=mean,
+            std=std,
+        )
+    if image_only:
+        config = {
+            key: value for key, value in config.items() if key in ("embed_dim", "quick_gelu")
+        } | {"vision_cfg": config["vision_cfg"], "text_cfg": _NO_TEXT}
+    if chosen == NO_WEIGHTS:
+        mean, std = _normalisation({})
+        return LoadedClip(
+            model=build_clip(config),
+            weights=NO_WEIGHTS,
+            sha256=None,
+            text_weights=False,
+            timm=None,
+            mean=mean,
+            std=std,
         )
     if not chosen or not Path(chosen).is_file():
         known = f"one of its tags ({', '.join(tags)})" if tags else "a file (it has no tags)"
@@ -128,7 +144,21 @@ def load_clip(name: str, weights: str | None) -> LoadedClip:
         raise WeightsError(
             f"{name}: {missing}; give --weights with {known}, or 'none' for a random start"
         )
-    return _from_file(name, config, Path(chosen))
+    return _from_file(name, config, Path(chosen), image_only)
+
+
+def _normalisation(published: dict[str, Any]) -> tuple[Triple, Triple]:
+    """What is published with the weights, else OpenAI's."""
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+
+    mean = published.get("mean") or OPENAI_DATASET_MEAN
+    std = published.get("std") or OPENAI_DATASET_STD
+    return _triple(mean), _triple(std)
+
+
+def _triple(values: Any) -> Triple:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
 
 
 def _tags(name: str) -> dict[str, dict[str, Any]]:
@@ -169,21 +199,44 @@ def _downloaded(name: str, tag: str) -> nn.Module:
     return model
 
 
-def _from_file(name: str, config: dict[str, Any], path: Path) -> LoadedClip:
+def _from_file(name: str, config: dict[str, Any], path: Path, image_only: bool) -> LoadedClip:
+    published = _config_beside(path)
+    if published:
+        quick = bool(published.get("model_cfg", {}).get("quick_gelu", False))
+        _require_activation(name, config, quick, what=path.name)
     tensors = read_state(path)
     timm: BackboneSpec | None = None
-    whole = any(key.startswith(("visual.", "module.visual.")) for key in tensors)
+    whole = any(key.startswith((_TOWER, f"module.{_TOWER}")) for key in tensors)
     if whole:
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
         if any(key in tensors for key in _OPENAI_ONLY):
             _require_activation(name, config, quick=True, what=path.name)
             tensors = {key: one for key, one in tensors.items() if key not in _OPENAI_ONLY}
         model = build_clip(config)
-        _fill(model, tensors, path, name)
+        _fill(model, tensors, path, name, image_only)
     else:
         model, timm = _with_timm_tower(config, path, name)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return LoadedClip(model=model, weights=path.name, sha256=digest, text_weights=whole, timm=timm)
+    mean, std = _normalisation(published.get("preprocess_cfg", {}))
+    return LoadedClip(
+        model=model,
+        weights=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        text_weights=whole,
+        timm=timm,
+        mean=mean,
+        std=std,
+    )
+
+
+def _config_beside(path: Path) -> dict[str, Any]:
+    beside = path.with_name(CONFIG)
+    if not beside.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{beside} cannot be read ({error}); download it again") from error
+    return content
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -211,13 +264,23 @@ def read_state(path: Path) -> dict[str, Tensor]:
     }
 
 
-def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path, name: str) -> None:
+def _fill(
+    model: nn.Module, tensors: dict[str, Tensor], path: Path, name: str, image_only: bool
+) -> None:
     from open_clip.model import CLIP, convert_to_custom_text_state_dict
 
-    if not isinstance(model, CLIP):
+    into = model
+    if image_only:
+        into = visual_of(model)
+        tensors = {
+            key.removeprefix(_TOWER): value
+            for key, value in tensors.items()
+            if key.startswith(_TOWER)
+        }
+    elif not isinstance(model, CLIP):
         tensors = convert_to_custom_text_state_dict(tensors)
     try:
-        model.load_state_dict(tensors)
+        into.load_state_dict(tensors)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path} does not fit open_clip's {name}: {first}") from error

@@ -16,11 +16,10 @@ from edge.preprocess import InputSpec
 from trainer import checkpoint
 from trainer.checkpoint import load_encoder
 from trainer.encoder import Encoder, embed, new_encoder, set_neck_statistics
-from trainer.evaluation.public import Size, load_public
+from trainer.evaluation.public import Size, is_published, load_published
 
 Embedder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 _CONTROL_SEED = 0
-_TIMM = "timm:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +31,22 @@ class Candidate:
     embed: Embedder
 
 
-def is_published(source: str) -> bool:
-    """Whether SOURCE is an encoder by name, which may have to be downloaded."""
-    return source.startswith(_TIMM)
-
-
 def open_candidate(
     source: str, weights: str | None, size: Size | None, device: torch.device
 ) -> Candidate:
     """The encoder at SOURCE; raises InputError, WeightsError or ModelError where it cannot be."""
     if is_published(source):
-        loaded = load_public(source.removeprefix(_TIMM), weights, size)
+        loaded = load_published(source, weights, size)
         spec = InputSpec(
             height=loaded.spec.height, width=loaded.spec.width, resize="squash", pad_value=0
         )
         return _torch_candidate(source, Encoder(loaded.spec, loaded.module), spec, device)
     if weights is not None or size is not None:
         flag = "--size" if weights is None else "--weights"
-        raise InputError(f"{flag} is for timm:NAME; a run or model file carries its own")
+        raise InputError(
+            f"{flag} is for published encoders (timm:NAME, open_clip:NAME); a run or model file "
+            "carries its own"
+        )
     path = Path(source)
     if path.suffix == ".onnx":
         encoder = open_encoder(path)

@@ -17,7 +17,6 @@ from trainer.evaluation.candidate import (
     Candidate,
     controls_of,
     embed_flipped,
-    is_published,
     open_candidate,
 )
 from trainer.evaluation.metrics import Retrieval
@@ -25,7 +24,7 @@ from trainer.evaluation.openset import OpenSet, open_set
 from trainer.evaluation.outcome import Match, Outcome, Row
 from trainer.evaluation.protocol import Rules
 from trainer.evaluation.pseudo import score_pseudo_labels
-from trainer.evaluation.public import Size
+from trainer.evaluation.public import Size, is_published
 from trainer.evaluation.rerank import rerank
 from trainer.evaluation.retrieved import retrieved
 from trainer.evaluation.trial import Trial, labelled_collection, load_trial

@@ -1,4 +1,4 @@
-"""Published encoders by name, to compare with: timm's own, the hub's (MegaDescriptor), MiewID.
+"""Published encoders by name: timm's own, the hub's (MegaDescriptor), MiewID, open_clip's.
 
 Input size, mean and standard deviation come from the model's own configuration. Pictures are
 squashed to the size, as everywhere here, whatever resampling or centre crop its authors used.
@@ -32,6 +32,7 @@ from trainer.backbone import (
 )
 from trainer.evaluation import hub
 
+TIMM, OPEN_CLIP = "timm:", "open_clip:"
 Size = tuple[int, int]  # height, width in pixels
 _HUB, _LOCAL = "hf-hub", "local-dir"
 _RESNET50_SIZE = (224, 224)  # of torchvision's ImageNet weights
@@ -47,8 +48,22 @@ class _Published:
     weights: Path
     architecture: str | None  # of timm; None: the file is not for timm
     size: Size | None
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+
+
+def is_published(source: str) -> bool:
+    """Whether SOURCE is an encoder by name, which may have to be downloaded."""
+    return source.startswith((TIMM, OPEN_CLIP))
+
+
+def load_published(source: str, weights: str | None, size: Size | None) -> LoadedBackbone:
+    """The encoder at `timm:...` or `open_clip:NAME`; raises InputError or WeightsError."""
+    if source.startswith(OPEN_CLIP):
+        from trainer.clip.published import load_tower  # loads open_clip
+
+        return load_tower(source.removeprefix(OPEN_CLIP), weights, size)
+    return load_public(source.removeprefix(TIMM), weights, size)
 
 
 def load_public(name: str, weights: str | None, size: Size | None) -> LoadedBackbone:
@@ -112,8 +127,8 @@ def _read(given: Path) -> _Published:
             weights=weights,
             architecture=content.get("architecture"),
             size=(int(size[1]), int(size[2])) if size else None,
-            mean=_triple(own.get("mean", IMAGENET_MEAN)),
-            std=_triple(own.get("std", IMAGENET_STD)),
+            mean=_triple(own["mean"]) if own.get("mean") else None,
+            std=_triple(own["std"]) if own.get("std") else None,
         )
     except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise WeightsError(
@@ -143,6 +158,7 @@ def _load(name: str, published: _Published, size: Size | None) -> LoadedBackbone
         tensors = _miewid_tensors(published)
         height, width = size or published.size or _MIEWID_SIZE
         module: nn.Module = _fitted(MiewId(_MIEWID_BACKBONE), tensors, published.weights)
+        mean, std = published.mean or IMAGENET_MEAN, published.std or IMAGENET_STD
     else:
         known = size or published.size
         if known is None:
@@ -150,15 +166,21 @@ def _load(name: str, published: _Published, size: Size | None) -> LoadedBackbone
                 f"{published.folder / hub.CONFIG} names no input size; give --size HxW, for "
                 "example --size 224x224"
             )
+        if published.mean is None or published.std is None:
+            raise WeightsError(
+                f"{published.folder / hub.CONFIG} does not say how pictures are normalised (mean "
+                "and std); download it again from the model's page"
+            )
         height, width = known
+        mean, std = published.mean, published.std
         module = _timm_model(published, height, width)
     return LoadedBackbone(
         spec=BackboneSpec(
             name=name,
             height=height,
             width=width,
-            mean=published.mean,
-            std=published.std,
+            mean=mean,
+            std=std,
             last_stride=1,
             pooling="average",
             pad_type="",
