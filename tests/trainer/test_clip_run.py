@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from edge.encoder import open_encoder
 from edge.errors import InputError
+from export.model_file import export_model
 from trainer import checkpoint, cli_train
 from trainer.changes import with_changes
 from trainer.clip.settings import ClipMethod, IndivaidConfig, clip_config, planned
@@ -19,7 +21,7 @@ from trainer.run import RunRequest, train
 from trainer.workplace import Record
 
 from ..tiny_clip import RN50, VIT, written
-from ..tiny_run import Quiet, request_for
+from ..tiny_run import Quiet, export_request, request_for
 
 SMALL = [
     "stage1.epochs=2", "stage1.batch=8", "stage2.epochs=2", "stage2.identities=2",
@@ -158,7 +160,7 @@ def test_the_relatives_run_to_the_end(
     assert (rows_of(run)[-1]["text_loss"] == "") == (method == "clip-finetune")
 
 
-def test_the_exported_file_is_the_image_tower_alone(
+def test_what_reaches_a_device_is_the_image_tower_alone(
     world: Path, labelled: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -168,6 +170,11 @@ def test_the_exported_file_is_the_image_tower_alone(
     assert stored.facts.backbone.mean == (0.5, 0.5, 0.5)
     names = set(stored.encoder.state_dict())
     assert not [name for name in names if "token_embedding" in name or "generator" in name]
+    done = export_model(export_request(run, tmp_path / "model.onnx"), Quiet())
+    assert done.num_bytes < 2e6  # the vocabulary alone would be 6 MB
+    found = open_encoder(tmp_path / "model.onnx").manifest.evaluation
+    assert found is not None
+    assert found.source == "labels"
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(
