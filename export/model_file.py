@@ -202,4 +202,4 @@ def _with_manifest(graph: onnx.ModelProto, manifest: Manifest) -> bytes:
     whole = onnx.ModelProto()
     whole.CopyFrom(graph)
     onnx.helper.set_model_props(whole, {model.METADATA_KEY: model.manifest_to_json(manifest)})
-    return bytes(whole.SerializeToString())
+    return model.seal(whole.SerializeToString())
