@@ -44,7 +44,7 @@ class Encoder:
 
         Everything that bytes can tell is checked before onnxruntime gets them.
         """
-        require_one_onnxruntime()
+        onnxruntime_flavour()
         self.manifest: Manifest = model.read_manifest(model_bytes)
         found = model.encoder_id(model_bytes)
         if found != self.manifest.encoder_id:
@@ -168,8 +168,8 @@ def _first_line(error: Exception) -> str:
     return printable((str(error).splitlines() or [type(error).__name__])[0])[:300]
 
 
-def require_one_onnxruntime() -> None:
-    """Raises InstallError when both flavours of onnxruntime, or none, are installed."""
+def onnxruntime_flavour() -> str:
+    """Which distribution is installed; raises InstallError when it is both, or none."""
     flavours = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if len(flavours) == 2:
         raise InstallError(
@@ -179,6 +179,7 @@ def require_one_onnxruntime() -> None:
         )
     if not flavours:
         raise InstallError("onnxruntime is not installed; run `pip install 'fancl[edge]'`")
+    return flavours[0]
 
 
 def _is_installed(distribution: str) -> bool:

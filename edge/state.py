@@ -53,6 +53,11 @@ class StateFolder:
     def previous_model(self) -> Path:
         return self.root / "model.previous.onnx"
 
+    @property
+    def outgoing_model(self) -> Path:
+        """There only while another model is put in place."""
+        return self.root / "model.outgoing.onnx"
+
     def crop(self, name: str) -> Path:
         return self.crops / f"{name}.jpg"
 
@@ -86,8 +91,9 @@ def locked(state: StateFolder) -> Iterator[None]:
                 f"the state folder {state.root} is in use by another edge-watch or edge-gallery; "
                 "stop that one first, or give another folder with --state DIR"
             ) from error
-        for orphan in state.crops.glob(f"*{_TEMPORARY_SUFFIX}"):
-            orphan.unlink()
+        for folder in (state.crops, state.root):
+            for orphan in folder.glob(f"*{_TEMPORARY_SUFFIX}"):
+                orphan.unlink()
         yield
     finally:
         os.close(descriptor)

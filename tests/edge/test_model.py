@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge import model
-from edge.encoder import open_encoder, require_one_onnxruntime
+from edge.encoder import onnxruntime_flavour, open_encoder
 from edge.errors import InstallError, ModelError
 
 from .conftest import DIM, SIDE, coat, number, onnx_bytes, tiny_manifest, write_model
@@ -111,7 +111,7 @@ def installed(tmp_path, monkeypatch):
 def test_both_flavours_of_onnxruntime_are_refused(installed, device):
     installed("onnxruntime", "onnxruntime-gpu")
     with pytest.raises(InstallError, match="pip uninstall -y onnxruntime onnxruntime-gpu"):
-        require_one_onnxruntime()
+        onnxruntime_flavour()
     ran = device.watch()
     assert ran.code == 1
     assert "both onnxruntime and onnxruntime-gpu are installed" in ran.err
