@@ -23,6 +23,7 @@ from edge.model import Manifest
 from edge.preprocess import InputSpec, crop, resize
 from edge.text import printable
 from export import parity, thresholds
+from export.card import write_card
 from export.graph import to_onnx
 from export.parity import Parity
 from trainer import checkpoint
@@ -120,6 +121,7 @@ def write_checked(
     data = _with_manifest(graph, manifest)
     DeviceEncoder(data)  # what is written is what loads
     write_atomically(out, data)
+    write_card(out, manifest)
     return Exported(path=out, manifest=manifest, parity=found, num_bytes=len(data))
 
 
