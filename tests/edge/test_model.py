@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -50,6 +51,14 @@ def test_the_name_and_figures_do_not_change_the_encoder_but_its_weights_do():
     assert one.encoder_id != other.encoder_id
     renamed = onnx_bytes(json.dumps({"name": "another"}), seed=0)
     assert model.encoder_id(renamed) == one.encoder_id
+
+
+def test_the_seal_is_the_last_82_bytes_as_documented(tiny_model):
+    data = tiny_model.read_bytes()
+    body, last = data[:-82], data[-82:]
+    assert last[:16] == b"\x72\x50\x0a\x0cfancl_sha256"
+    assert last[16:18] == b"\x12\x40"
+    assert last[18:] == hashlib.sha256(body).hexdigest().encode()
 
 
 def test_an_onnx_file_without_our_manifest_is_refused():
