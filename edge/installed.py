@@ -8,7 +8,7 @@ place. Does not cover whether a model is good or fits the gallery. All calls nee
 from __future__ import annotations
 
 from edge.errors import ModelError
-from edge.state import StateFolder, sync_folder, write_file
+from edge.state import StateFolder, remove_file, rename_file, write_file
 
 
 def put_in_place(state: StateFolder, model_bytes: bytes) -> bool:
@@ -42,12 +42,10 @@ def finish(state: StateFolder) -> None:
     if not state.outgoing_model.exists():
         return
     if state.model.is_file() and state.model.read_bytes() == state.outgoing_model.read_bytes():
-        state.outgoing_model.unlink()
-        sync_folder(state.root)
+        remove_file(state.outgoing_model)
     else:
         _keep_outgoing(state)
 
 
 def _keep_outgoing(state: StateFolder) -> None:
-    state.outgoing_model.replace(state.previous_model)
-    sync_folder(state.root)
+    rename_file(state.outgoing_model, state.previous_model)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +211,39 @@ def test_a_model_that_changes_while_it_is_checked_is_not_installed_unchecked(
     assert ran.code == 0, ran.err
     assert path.read_bytes() == b"another"
     assert (device.state / "model.onnx").read_bytes() == device.model.read_bytes()
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_fails_at_any_moment_leaves_one_working_model(
+    device: Device,
+    two: tuple[bytes, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: int,
+) -> None:
+    third = write_model(tmp_path / "third.onnx", seed=2, name="third")
+    path, really_sync = device.state / "model.onnx", os.fsync
+    refusals = 0
+    for good_calls in range(20):
+        calls = iter(range(20))
+
+        def fail(descriptor: int, calls: Iterator[int] = calls, limit: int = good_calls) -> None:
+            if next(calls) == limit:
+                raise OSError(fault, os.strerror(fault))
+            really_sync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fail)
+        ran = model_command(device, "install", third, "--state", device.state)
+        monkeypatch.setattr(os, "fsync", really_sync)
+        assert path.read_bytes() in (two[0], third.read_bytes())
+        open_encoder(path)
+        if ran.code == 0:
+            break
+        assert ran.err.startswith("error: cannot write ") and os.strerror(fault) in ran.err
+        assert "installed" not in ran.out
+        refusals += 1
+    assert refusals >= 4
+    assert in_use(device) == (third.read_bytes(), two[0])
 
 
 def test_rollback_and_install_wait_for_nobody(device: Device, two: tuple[bytes, bytes]) -> None:
