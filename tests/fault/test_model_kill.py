@@ -20,20 +20,24 @@ from ..edge.conftest import write_model
 
 KILLED = -9
 MAX_STEPS = 60
-# Kills itself before the n-th call that changes a file; runs in a fresh interpreter.
+# Kills itself before the n-th call that changes a file, or when it has just been opened and is
+# empty; runs in a fresh interpreter.
 KILLER = """
 import os, signal, sys
 left = int(sys.argv[1])
 
-def step():
+def step(emptied=None):
     global left
     left -= 1
     if left == 0:
+        if emptied:
+            os.close(os.open(emptied, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
         os.kill(os.getpid(), signal.SIGKILL)
 
 def audit(event, words):
     if event == "open" and isinstance(words[2], int) and words[2] & (os.O_WRONLY | os.O_RDWR):
         step()
+        step(emptied=words[0])
     elif event in ("os.rename", "os.remove", "os.link", "os.truncate", "os.mkdir"):
         step()
 
@@ -128,10 +132,19 @@ SCENARIOS: list[tuple[Start, str, str | None, str, str | None]] = [
 
 
 def check(bench: Bench, folder: StateFolder, before: str | None, after: str, said: bool) -> None:
-    """One of the two models is in use and works; once that was said, the new one."""
-    assert bench.name_of(folder.model) in ((after,) if said else (before, after))
-    bench.name_of(folder.previous_model)  # where there is one, it is whole
+    """One of the two models is in use and works, the new one once that was said; and there is
+    still another one to go back to."""
     in_use = bench.name_of(folder.model)
+    assert in_use in ((after,) if said else (before, after))
+    bench.name_of(folder.previous_model)  # where there is one, it is whole
+    copy = StateFolder(root=bench.root / "copy")
+    shutil.copytree(folder.root, copy.root)
+    with locked(copy):
+        installed.finish(copy)
+    previous = bench.name_of(copy.previous_model)
+    shutil.rmtree(copy.root)
+    assert previous is None or previous != in_use
+    assert previous is not None or in_use in (None, "first")
     last = next(name for name in bench.models if name != in_use)
     with locked(folder):
         installed.put_in_place(folder, bench.data(last))
