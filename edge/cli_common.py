@@ -112,10 +112,15 @@ def make_group(summary: str, example: str) -> typer.Typer:
 
 def open_installed(model: Path | None, folder: StateFolder, num_threads: int = 0) -> Encoder:
     """The encoder of --model, else of the state folder; raises ModelError when there is none."""
-    if model is None and not folder.model.is_file():
+    return open_encoder(model or require_installed(folder), num_threads or None)
+
+
+def require_installed(folder: StateFolder) -> Path:
+    """The state folder's model; raises ModelError when there is none."""
+    if not folder.model.is_file():
         raise ModelError(
             f"no model: {folder.model} is not there. Make one with `fancl-export RUN --onnx "
             "FILE`, then give it with --model FILE or install it with "
             "`edge-admin model install FILE`"
         )
-    return open_encoder(model or folder.model, num_threads or None)
+    return folder.model

@@ -9,16 +9,21 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge import model
 from edge.errors import InstallError, ModelError
+from edge.graph import require_graph
 from edge.model import Manifest
 from edge.preprocess import Image, resize
+from edge.text import printable
 
 _BATCH = 64  # bounds memory; onnxruntime gains under 5 % from more on a CPU
+_MAX_FILE_BYTES = 2**31 - 1  # of any protobuf message
+_LENGTH_TOLERANCE = 2e-3  # of an embedding around 1; half precision is right to 5e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +40,11 @@ class Encoder:
     """An open model file. `open_encoder` is the way to get one."""
 
     def __init__(self, model_bytes: bytes, num_threads: int | None = None) -> None:
-        """Raises ModelError when the file is not a model of this format or does not load."""
-        require_one_onnxruntime()
+        """Raises ModelError when the file is not a model of this format or does not load.
+
+        Everything that bytes can tell is checked before onnxruntime gets them.
+        """
+        onnxruntime_flavour()
         self.manifest: Manifest = model.read_manifest(model_bytes)
         found = model.encoder_id(model_bytes)
         if found != self.manifest.encoder_id:
@@ -44,19 +52,24 @@ class Encoder:
                 f"the model's graph has the id {found[:12]}, its manifest says "
                 f"{self.manifest.encoder_id[:12]}: the file is damaged; copy it again"
             )
+        require_graph(model_bytes, self.manifest.input, self.manifest.embedding_dim)
         self._session = _open_session(model_bytes, num_threads)
 
+    @property
+    def provider(self) -> str:
+        """What onnxruntime computes on, in its own word."""
+        return str(self._session.get_providers()[0])
+
     def embed(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Unit-length float32 [N, D] of resized uint8 crops [N, H, W, 3]."""
+        """Unit-length float32 [N, D] of resized uint8 crops [N, H, W, 3].
+
+        Raises ModelError when the graph gives anything else.
+        """
         spec = self.manifest.input
         if images_NHWC.shape[1:] != (spec.height, spec.width, 3):
             raise ValueError(f"crops of shape {images_NHWC.shape[1:]}, the model takes {spec}")
         parts = [
-            np.asarray(
-                self._session.run(
-                    [model.OUTPUT_NAME], {model.INPUT_NAME: images_NHWC[start : start + _BATCH]}
-                )[0]
-            )
+            self._run(images_NHWC[start : start + _BATCH])
             for start in range(0, len(images_NHWC), _BATCH)
         ]
         if not parts:
@@ -73,10 +86,22 @@ class Encoder:
     def check_golden(self) -> GoldenCheck:
         """How well this machine reproduces the embeddings the exporter saw."""
         images, expected = model.unpack_golden(self.manifest.golden)
+        _require_embeddings(expected, (len(images), self.manifest.embedding_dim), "golden vectors")
         cosines = np.sum(self.embed(images) * expected, axis=1)
         return GoldenCheck(
             worst_cosine=float(cosines.min()), min_cosine=self.manifest.golden.min_cosine
         )
+
+    def _run(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            (found,) = self._session.run([model.OUTPUT_NAME], {model.INPUT_NAME: images_NHWC})
+        except Exception as error:  # onnxruntime raises classes of its own, with no common base
+            raise ModelError(
+                f"onnxruntime cannot run the model ({_first_line(error)}); export it again"
+            ) from error
+        emb_ND = np.asarray(found)
+        _require_embeddings(emb_ND, (len(images_NHWC), self.manifest.embedding_dim), "output")
+        return emb_ND
 
 
 def open_encoder(path: Path, num_threads: int | None = None) -> Encoder:
@@ -84,8 +109,16 @@ def open_encoder(path: Path, num_threads: int | None = None) -> Encoder:
 
     Raises ModelError when the file is absent, unreadable or fails the check.
     """
+    return check_encoder(read_model(path), path, num_threads)
+
+
+def read_model(path: Path) -> bytes:
+    """The whole file; raises ModelError when there is none, or none that could be a model."""
     try:
-        model_bytes = path.read_bytes()
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ModelError(f"the model {path} is no ordinary file; give an .onnx file")
+        with path.open("rb") as file:
+            model_bytes = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ModelError(
             f"cannot read the model {path}: {error.strerror}; "
@@ -93,11 +126,18 @@ def open_encoder(path: Path, num_threads: int | None = None) -> Encoder:
         ) from error
     if not model_bytes:
         raise ModelError(f"the model {path} is empty (zero bytes); copy it again")
+    if len(model_bytes) > _MAX_FILE_BYTES:
+        raise ModelError(f"the model {path} is larger than 2 GB, which no ONNX file can be")
+    return model_bytes
+
+
+def check_encoder(model_bytes: bytes, path: Path, num_threads: int | None = None) -> Encoder:
+    """The encoder of the bytes read from `path`, after its golden check on this machine."""
     try:
         encoder = Encoder(model_bytes, num_threads)
+        check = encoder.check_golden()
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    check = encoder.check_golden()
     if not check.passed:
         raise ModelError(
             f"{path} gives other embeddings here than where it was exported (cosine "
@@ -107,8 +147,29 @@ def open_encoder(path: Path, num_threads: int | None = None) -> Encoder:
     return encoder
 
 
-def require_one_onnxruntime() -> None:
-    """Raises InstallError when both flavours of onnxruntime, or none, are installed."""
+def _require_embeddings(emb_ND: NDArray[Any], shape: tuple[int, int], what: str) -> None:
+    """Raises ModelError unless these are finite float32 rows of length 1."""
+    if emb_ND.dtype != np.float32 or emb_ND.shape != shape:
+        raise ModelError(
+            f"the model's {what}: {emb_ND.dtype} {list(emb_ND.shape)} instead of float32 "
+            f"{list(shape)}; export it again"
+        )
+    if not np.isfinite(emb_ND).all():
+        raise ModelError(f"the model's {what}: numbers that are not finite; export it again")
+    lengths = np.linalg.norm(emb_ND, axis=1)
+    if len(lengths) and np.abs(lengths - 1).max() > _LENGTH_TOLERANCE:
+        worst = lengths[np.abs(lengths - 1).argmax()]
+        raise ModelError(
+            f"the model's {what}: an embedding of length {worst:.4g} instead of 1; export it again"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return printable((str(error).splitlines() or [type(error).__name__])[0])[:300]
+
+
+def onnxruntime_flavour() -> str:
+    """Which distribution is installed; raises InstallError when it is both, or none."""
     flavours = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if len(flavours) == 2:
         raise InstallError(
@@ -118,6 +179,7 @@ def require_one_onnxruntime() -> None:
         )
     if not flavours:
         raise InstallError("onnxruntime is not installed; run `pip install 'fancl[edge]'`")
+    return flavours[0]
 
 
 def _is_installed(distribution: str) -> bool:
@@ -137,14 +199,10 @@ def _open_session(model_bytes: bytes, num_threads: int | None):  # type: ignore[
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
     try:
-        session = onnxruntime.InferenceSession(
+        return onnxruntime.InferenceSession(
             model_bytes, options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime raises classes of its own, with no common base
-        raise ModelError(f"onnxruntime cannot load the model: {error}") from error
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if [one.name for one in inputs] != [model.INPUT_NAME] or inputs[0].type != "tensor(uint8)":
-        raise ModelError(f"the model must have one uint8 input named {model.INPUT_NAME}")
-    if [one.name for one in outputs] != [model.OUTPUT_NAME]:
-        raise ModelError(f"the model must have one output named {model.OUTPUT_NAME}")
-    return session
+        raise ModelError(
+            f"onnxruntime cannot load the model ({_first_line(error)}); export it again"
+        ) from error

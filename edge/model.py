@@ -2,34 +2,42 @@
 
 A model is one ONNX file with uint8 RGB crops in and unit-length embeddings out. What a device
 must know beside the graph lies in `metadata_props["fancl"]` as one JSON manifest, written and
-read here by field name: a missing or unknown key is refused, no field has a default.
+read here by field name: a missing or unknown key is refused, no field has a default. The last
+bytes of the file are a seal over all others. docs/model-format.md is the specification. Does not
+cover what the graph may hold (edge/graph.py).
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import dataclasses
 import hashlib
 import json
-import types
-import typing
 import zlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import protobuf, strict_json
 from edge.errors import ModelError
 from edge.preprocess import InputSpec
-from edge.text import printable
+from edge.protobuf import Budget
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fancl"
+SEAL_KEY = "fancl_sha256"
 INPUT_NAME = "images"  # uint8 [N, height, width, 3], RGB
 OUTPUT_NAME = "embeddings"  # float32 [N, embedding_dim], unit length
 MIN_COSINE: dict[str, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
+
+# Far above any sensible encoder; what claims more is damaged or hostile.
+MAX_SIDE = 2048  # pixels
+MAX_EMBEDDING_DIM = 65_536
+MAX_GOLDEN_INPUTS = 64
+MAX_GOLDEN_BYTES = 64 * 2**20
 
 # Top-level fields of onnx.ModelProto (onnx.proto): what the encoder computes is in these.
 _IR_VERSION, _GRAPH, _OPSET_IMPORT, _METADATA_PROPS, _FUNCTIONS = 1, 7, 8, 14, 25
@@ -122,163 +130,122 @@ def pack_golden(
 
 
 def unpack_golden(golden: Golden) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """(images_NHWC uint8, emb_ND float32)."""
+    """(images_NHWC uint8, emb_ND float32); never more bytes than the shape says."""
+    size = int(np.prod(golden.shape, dtype=object))
     try:
-        raw = zlib.decompress(base64.b64decode(golden.inputs))
+        if not 0 < size <= MAX_GOLDEN_BYTES:
+            raise ValueError(f"{size} bytes of pixels")
+        stream = zlib.decompressobj()
+        raw = stream.decompress(base64.b64decode(golden.inputs, validate=True), size + 1)
+        if len(raw) != size or not stream.eof:
+            raise ValueError("not as many pixels as their shape says")
         images = np.frombuffer(raw, np.uint8).reshape(golden.shape).copy()
-        flat = np.frombuffer(base64.b64decode(golden.embeddings), "<f4")
+        flat = np.frombuffer(base64.b64decode(golden.embeddings, validate=True), "<f4")
         return images, flat.reshape(golden.shape[0], -1).astype(np.float32)
-    except (ValueError, zlib.error) as error:
+    except (ValueError, binascii.Error, zlib.error) as error:
         raise ModelError(
             f"the model's golden vectors are damaged ({error}); copy it again"
         ) from error
 
 
 def manifest_to_json(manifest: Manifest) -> str:
-    return json.dumps(dataclasses.asdict(manifest), sort_keys=True)
+    return json.dumps(dataclasses.asdict(manifest), sort_keys=True, allow_nan=False)
+
+
+def seal(unsealed: bytes) -> bytes:
+    """A whole ONNX file with its seal: a last metadata property, the sha256 of all before it."""
+    return unsealed + _seal_of(unsealed)
 
 
 def read_manifest(model_bytes: bytes) -> Manifest:
-    """The manifest inside an ONNX file; raises ModelError when it is not one of ours."""
-    for key, value in _metadata(model_bytes):
-        if key == METADATA_KEY:
-            return manifest_from_json(value)
-    raise ModelError(
-        "this ONNX file carries no fancl manifest; make one with `fancl-export RUN --onnx FILE`"
-    )
+    """The manifest of a whole and unchanged model file; raises ModelError for any other."""
+    unsealed = memoryview(model_bytes)[: -len(_seal_of(b""))]
+    if model_bytes[len(unsealed) :] != _seal_of(unsealed):
+        _require_manifest(_metadata(model_bytes))
+        raise ModelError(
+            "the model is not as fancl-export wrote it: the file is damaged or was changed; copy "
+            "it again"
+        )
+    manifest = manifest_from_json(_require_manifest(_metadata(model_bytes)))
+    _require_sense(manifest)
+    return manifest
 
 
 def manifest_from_json(text: str) -> Manifest:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ModelError(
-            f"the model's manifest is not JSON ({error}); copy the file again"
-        ) from error
+    content = strict_json.parse(text)
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"the model is of format version {version}, this program reads {FORMAT_VERSION}; "
-            "export it again with the same release of fancl as on this device"
+            f"the model is of format version {version!r:.20}, this program reads "
+            f"{FORMAT_VERSION}; export it again with the same release of fancl as on this device"
         )
-    return _build(Manifest, content, "manifest")
+    return strict_json.build(Manifest, content, "manifest")
 
 
 def encoder_id(model_bytes: bytes) -> str:
     """sha256 (hex) over the stored fields that decide what the encoder computes."""
     digest = hashlib.sha256()
-    for number, _, start, end in _fields(model_bytes):
-        if number in _ENCODER_FIELDS:
-            digest.update(model_bytes[start:end])
+    for field in protobuf.fields(model_bytes, Budget()):
+        if field.number in _ENCODER_FIELDS:
+            digest.update(field.stored)
     return digest.hexdigest()
 
 
-def _metadata(model_bytes: bytes) -> Iterator[tuple[str, str]]:
-    for number, payload, _, end in _fields(model_bytes):
-        if number != _METADATA_PROPS:
-            continue
-        entry = model_bytes[payload:end]
-        texts = {n: entry[p:e].decode("utf-8", "replace") for n, p, _, e in _fields(entry)}
-        yield texts.get(1, ""), texts.get(2, "")
+def _seal_of(unsealed: bytes | memoryview) -> bytes:
+    key, value = SEAL_KEY.encode(), hashlib.sha256(unsealed).hexdigest().encode()
+    entry = b"\x0a%c%b\x12%c%b" % (len(key), key, len(value), value)
+    return b"%c%c%b" % (_METADATA_PROPS << 3 | protobuf.BYTES, len(entry), entry)
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(field number, payload start, field start, field end) of a protobuf message, in order."""
-    position = 0
-    try:
-        while position < len(message):
-            start = position
-            tag, position = _varint(message, position)
-            payload, position = _payload(message, position, tag & 7)
-            yield tag >> 3, payload, start, position
-    except IndexError as error:
-        raise ModelError("this is not a whole ONNX file; copy it again") from error
+def _metadata(model_bytes: bytes) -> list[tuple[str, str]]:
+    """The metadata properties, in stored order."""
+    budget = Budget()
+    found = []
+    for field in protobuf.fields(model_bytes, budget):
+        if field.number == _METADATA_PROPS:
+            parts = protobuf.fields(field.payload, budget)
+            texts = {part.number: protobuf.text(part.payload) for part in parts}
+            found.append((texts.get(1, ""), texts.get(2, "")))
+    return found
 
 
-def _payload(message: bytes, position: int, wire_type: int) -> tuple[int, int]:
-    """(payload start, payload end) behind a tag."""
-    if wire_type == 0:
-        return position, _varint(message, position)[1]
-    if wire_type == 2:
-        length, position = _varint(message, position)
-        end = position + length
-    elif wire_type in (1, 5):
-        end = position + (8 if wire_type == 1 else 4)
-    else:
-        raise ModelError("this is not an ONNX file; give the .onnx that fancl-export wrote")
-    if end > len(message):
-        raise IndexError
-    return position, end
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ModelError("this is not an ONNX file; give the .onnx that fancl-export wrote")
-
-
-_T = TypeVar("_T")
-
-
-def _build(kind: type[_T], content: Any, where: str) -> _T:
-    """A dataclass from JSON: every field by name and type, none missing, none unknown."""
-    if not isinstance(content, Mapping):
-        raise ModelError(f"{where} must be a JSON object, not {type(content).__name__}")
-    hints = typing.get_type_hints(kind)
-    missing = sorted(hints.keys() - content.keys())
-    unknown = sorted(content.keys() - hints.keys())
-    if missing or unknown:
-        faults = [f"lacks {_keys(missing)}"] if missing else []
-        faults += [f"has {_keys(unknown)} that this program does not know"] if unknown else []
+def _require_manifest(metadata: list[tuple[str, str]]) -> str:
+    manifests = [value for key, value in metadata if key == METADATA_KEY]
+    if not manifests:
         raise ModelError(
-            f"the model's {where} {' and '.join(faults)}; export it again with the release of "
-            "fancl on this device"
+            "this ONNX file carries no fancl manifest; make one with `fancl-export RUN --onnx FILE`"
         )
-    return kind(**{name: _value(hints[name], content[name], f"{where}.{name}") for name in hints})
+    if len(manifests) > 1:
+        raise ModelError("this ONNX file carries several fancl manifests; export it again")
+    return manifests[0]
 
 
-def _keys(names: list[str]) -> str:
-    shown = ", ".join(printable(str(one)) for one in names)
-    return f"the {'key' if len(names) == 1 else 'keys'} {shown}"
+def _require_sense(manifest: Manifest) -> None:
+    """Raises ModelError when a number of the manifest cannot be."""
+    spec, golden, decision = manifest.input, manifest.golden, manifest.decision
+    match, new = decision.match_threshold, decision.new_threshold
+    sensible = {
+        "input.height": 1 <= spec.height <= MAX_SIDE,
+        "input.width": 1 <= spec.width <= MAX_SIDE,
+        "input.pad_value": 0 <= spec.pad_value <= 255,
+        "embedding_dim": 1 <= manifest.embedding_dim <= MAX_EMBEDDING_DIM,
+        "golden.shape": golden.shape[1:] == [spec.height, spec.width, 3]
+        and 1 <= golden.shape[0] <= MAX_GOLDEN_INPUTS,
+        "golden.min_cosine": MIN_COSINE[manifest.precision] <= golden.min_cosine <= 1,
+        "decision.match_threshold": match is None or -1 <= match <= 1,
+        "decision.new_threshold": (new is None) == (match is None)
+        and (new is None or match is None or -1 <= new <= match),
+        "decision.wrong_name_rate": _is_share(decision.wrong_name_rate),
+        "decision.false_new_rate": _is_share(decision.false_new_rate),
+    }
+    figures = manifest.evaluation
+    if figures is not None:
+        sensible["evaluation.rank1"] = _is_share(figures.rank1)
+        sensible["evaluation.mAP"] = _is_share(figures.mAP)
+    for where, is_so in sensible.items():
+        if not is_so:
+            raise ModelError(f"the model's manifest.{where} cannot be; export it again")
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
-    if hint is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        return _one_of(typing.get_args(hint), value, where)
-    if origin is Literal:
-        return _checked(value, value in typing.get_args(hint), hint, where)
-    if origin is dict:
-        _checked(value, isinstance(value, dict), hint, where)
-        inner = typing.get_args(hint)[1]
-        return {key: _value(inner, one, f"{where}.{key}") for key, one in value.items()}
-    if origin is list:
-        _checked(value, isinstance(value, list), hint, where)
-        return [_value(typing.get_args(hint)[0], one, where) for one in value]
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, where)
-    if hint is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return float(_checked(value, number, hint, where))
-    if hint is type(None):
-        return _checked(value, value is None, hint, where)
-    return _checked(value, type(value) is hint, hint, where)
-
-
-def _one_of(hints: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and type(None) in hints:
-        return None
-    return _value(next(hint for hint in hints if hint is not type(None)), value, where)
-
-
-def _checked(value: Any, fits: bool, hint: Any, where: str) -> Any:
-    if not fits:
-        raise ModelError(f"the model's {where} is {value!r}, which is not {hint}; export it again")
-    return value
+def _is_share(value: float | None) -> bool:
+    return value is None or 0 <= value <= 1

@@ -53,6 +53,11 @@ class StateFolder:
     def previous_model(self) -> Path:
         return self.root / "model.previous.onnx"
 
+    @property
+    def outgoing_model(self) -> Path:
+        """There only while another model is put in place."""
+        return self.root / "model.outgoing.onnx"
+
     def crop(self, name: str) -> Path:
         return self.crops / f"{name}.jpg"
 
@@ -86,8 +91,9 @@ def locked(state: StateFolder) -> Iterator[None]:
                 f"the state folder {state.root} is in use by another edge-watch or edge-gallery; "
                 "stop that one first, or give another folder with --state DIR"
             ) from error
-        for orphan in state.crops.glob(f"*{_TEMPORARY_SUFFIX}"):
-            orphan.unlink()
+        for folder in (state.crops, state.root):
+            for orphan in folder.glob(f"*{_TEMPORARY_SUFFIX}"):
+                orphan.unlink()
         yield
     finally:
         os.close(descriptor)
@@ -115,25 +121,46 @@ def write_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def rename_file(path: Path, new: Path) -> None:
+    """`path` under the name `new`, in place of what was there; for good when this returns."""
+    with _told(new):
+        path.replace(new)
+    sync_folder(new.parent)
+
+
+def remove_file(path: Path) -> None:
+    with _told(path):
+        path.unlink()
+    sync_folder(path.parent)
+
+
 def _write_synced(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
-    try:
+    with _told(path):
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Without this a renamed file may be gone after a power cut."""
+    with _told(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """A fault of the disk as a StateError."""
+    try:
+        yield
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, _OTHER_ADVICE)
         raise StateError(
             f"cannot write {path}: {error.strerror}; {advice} (nothing recorded so far is lost)"
         ) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Without this a renamed file may be gone after a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ from edge.errors import InputError
 from edge.model import Manifest
 from edge.preprocess import InputSpec
 from export import fidelity, parity, thresholds
+from export.card import write_card
 from export.exam import Exam, evaluate, exam_of
 from export.fidelity import Tolerance
 from export.graph import to_onnx
@@ -129,6 +130,7 @@ def write_checked(
     data = _with_manifest(graph, manifest)
     DeviceEncoder(data)  # what is written is what loads
     write_atomically(request.out, data)
+    write_card(request.out, manifest)
     return Exported(path=request.out, manifest=manifest, parity=found, num_bytes=len(data), how=how)
 
 
@@ -231,4 +233,4 @@ def _with_manifest(graph: ModelProto, manifest: Manifest) -> bytes:
     whole = onnx.ModelProto()
     whole.CopyFrom(graph)
     onnx.helper.set_model_props(whole, {model.METADATA_KEY: model.manifest_to_json(manifest)})
-    return bytes(whole.SerializeToString())
+    return model.seal(whole.SerializeToString())

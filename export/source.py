@@ -29,9 +29,10 @@ from trainer.backbone import NO_WEIGHTS, LoadedBackbone
 from trainer.data import Crops, load_crops
 from trainer.encoder import Encoder
 from trainer.evaluation.protocol import GALLERY, QUERY, TRAIN, Rules
-from trainer.evaluation.public import Size, is_published, load_published
+from trainer.evaluation.public import OPEN_CLIP, Size, is_published, load_published
 from trainer.evaluation.trial import Trial, load_trial
 from trainer.narrator import Narrator
+from trainer.settings import LABEL_FREE
 
 MAX_FIT_CROPS = 4000  # thresholds settle long before; keeps a large run's export in minutes
 _MAX_SAMPLE = 512
@@ -89,8 +90,7 @@ def _run(run: Path, calibrate: Path | None, narrator: Narrator) -> Source:
     stored = checkpoint.load_encoder(run)
     facts, folder = stored.facts, folder_of(run)
     config = _config_of(folder)
-    supervised = facts.method == "supervised"
-    if supervised:
+    if facts.method not in LABEL_FREE:
         crops, counts = _labelled_crops(config, facts.input, narrator)
     else:
         crops, counts = _clustered_crops(folder, facts.input)
@@ -102,7 +102,7 @@ def _run(run: Path, calibrate: Path | None, narrator: Narrator) -> Source:
         input=facts.input,
         name=folder.resolve().name,
         method=facts.method,
-        backbone=facts.backbone.name,
+        backbone=_public_name(facts.backbone.name),
         weights=facts.weights,
         training=model.Training(
             data_digest=config["data_digest"],
@@ -160,7 +160,7 @@ def _read_crop(row: ClusterRow, spec: InputSpec) -> NDArray[np.uint8]:
 def _labelled_crops(
     config: dict[str, Any], spec: InputSpec, narrator: Narrator
 ) -> tuple[LabelledCrops, dict[str, int]]:
-    """Those a supervised run was trained on."""
+    """Those that a run with labels was trained on."""
     collection = read_collection(Path(config["data"]), TRAIN)
     crops = _load(collection, MAX_FIT_CROPS, spec, _boxes_of(config), narrator)
     names = [fact.picture.identity or "" for fact in crops.facts]
@@ -240,8 +240,10 @@ def _published(
 
 def _public_name(source: str) -> str:
     """SOURCE without the folders of this computer."""
-    if source.startswith(_LOCAL):
-        return _LOCAL + Path(source.removeprefix(_LOCAL)).resolve().name
+    for prefix in (_LOCAL, OPEN_CLIP):
+        rest = source.removeprefix(prefix)
+        if rest != source and (prefix == _LOCAL or rest.endswith(".json")):
+            return prefix + Path(rest).resolve().name
     return source
 
 

@@ -19,6 +19,7 @@ CONTRACT_MODULES = (
     "errors",
     "pictures",
     "clusters",
+    "describe",
 )
 TRAINING_STACK = (
     "torch",

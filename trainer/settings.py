@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edge.errors import InputError
 
 Method = Literal["fancl", "cluster-contrast"]
+LABEL_FREE: tuple[str, ...] = get_args(Method)
 
 
 def setting(about: str, source: str) -> Any:

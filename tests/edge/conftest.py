@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -101,24 +102,28 @@ def onnx_bytes(manifest_json: str | None, seed: int = 0) -> bytes:
     whole = number(1, 8) + block(7, graph) + block(8, number(2, 17))
     if manifest_json is not None:
         whole += block(14, block(1, model.METADATA_KEY) + block(2, manifest_json))
-    return whole
+    return model.seal(whole)
 
 
-def tiny_manifest(seed: int = 0, decision: Decision = DECISION) -> Manifest:
+@cache
+def _golden(seed: int) -> Golden:
     import onnxruntime
 
     plain = onnx_bytes(None, seed)
     images = np.random.default_rng(9).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
     session = onnxruntime.InferenceSession(plain, providers=["CPUExecutionProvider"])
     emb_ND = np.asarray(session.run(None, {model.INPUT_NAME: images})[0])
-    golden: Golden = model.pack_golden(images, emb_ND, min_cosine=0.9999)
+    return model.pack_golden(images, emb_ND, min_cosine=0.9999)
+
+
+def tiny_manifest(seed: int = 0, decision: Decision = DECISION) -> Manifest:
     return Manifest(
         format_version=model.FORMAT_VERSION,
         name="tiny",
         method="random projection",
         backbone="none",
         species=None,
-        encoder_id=model.encoder_id(plain),
+        encoder_id=model.encoder_id(onnx_bytes(None, seed)),
         input=InputSpec(height=SIDE, width=SIDE, resize="squash", pad_value=0),
         embedding_dim=DIM,
         precision="fp32",
@@ -127,7 +132,7 @@ def tiny_manifest(seed: int = 0, decision: Decision = DECISION) -> Manifest:
         fidelity=None,
         decision=decision,
         calibration=None,
-        golden=golden,
+        golden=_golden(seed),
         licence=None,
     )
 

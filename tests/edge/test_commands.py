@@ -92,8 +92,6 @@ def test_an_installed_model_is_used(known):
     assert ran.code == 0, ran.err
     ran = known.run("watch", str(known.inbox), "--once", "--state", str(known.state))
     assert ran.code == 0, ran.err
-    ran = known.run("admin", "model", "info", str(known.state / "model.onnx"))
-    assert "check on this machine: passed" in ran.out
 
 
 def test_a_model_that_the_gallery_cannot_use_is_not_installed_unless_forced(known, tmp_path):

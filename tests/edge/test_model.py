@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 
 from edge import model
-from edge.encoder import open_encoder, require_one_onnxruntime
+from edge.encoder import onnxruntime_flavour, open_encoder
 from edge.errors import InstallError, ModelError
 
-from .conftest import DIM, SIDE, block, coat, number, onnx_bytes, tiny_manifest, write_model
+from .conftest import DIM, SIDE, coat, number, onnx_bytes, tiny_manifest, write_model
 
 
 def test_a_manifest_comes_back_as_it_was_written():
@@ -52,17 +53,12 @@ def test_the_name_and_figures_do_not_change_the_encoder_but_its_weights_do():
     assert model.encoder_id(renamed) == one.encoder_id
 
 
-@pytest.mark.parametrize("cut", [1, 10, 1000, 20_000])
-def test_half_a_file_is_refused(cut):
-    data = onnx_bytes(model.manifest_to_json(tiny_manifest()))
-    with pytest.raises(ModelError, match=r"copy it again|no fancl manifest"):
-        model.read_manifest(data[:-cut])
-
-
-@pytest.mark.parametrize("data", [b"\x0b", b"\xff" * 30, block(14, b"\xff" * 11)])
-def test_what_is_no_onnx_file_is_refused(data):
-    with pytest.raises(ModelError):
-        model.read_manifest(data)
+def test_the_seal_is_the_last_82_bytes_as_documented(tiny_model):
+    data = tiny_model.read_bytes()
+    body, last = data[:-82], data[-82:]
+    assert last[:16] == b"\x72\x50\x0a\x0cfancl_sha256"
+    assert last[16:18] == b"\x12\x40"
+    assert last[18:] == hashlib.sha256(body).hexdigest().encode()
 
 
 def test_an_onnx_file_without_our_manifest_is_refused():
@@ -78,15 +74,6 @@ def test_the_encoder_gives_what_the_matrix_gives(tiny_model):
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(encoder.embed(images), expected, atol=1e-5)
     assert encoder.embed(images[:0]).shape == (0, DIM)
-
-
-def test_a_flipped_weight_is_refused(tmp_path):
-    path = write_model(tmp_path / "m.onnx")
-    data = bytearray(path.read_bytes())
-    data[5000] ^= 0x10  # within the matrix
-    path.write_bytes(data)
-    with pytest.raises(ModelError, match="the file is damaged; copy it again"):
-        open_encoder(path)
 
 
 def test_other_embeddings_than_the_exporters_are_refused(tmp_path):
@@ -133,7 +120,7 @@ def installed(tmp_path, monkeypatch):
 def test_both_flavours_of_onnxruntime_are_refused(installed, device):
     installed("onnxruntime", "onnxruntime-gpu")
     with pytest.raises(InstallError, match="pip uninstall -y onnxruntime onnxruntime-gpu"):
-        require_one_onnxruntime()
+        onnxruntime_flavour()
     ran = device.watch()
     assert ran.code == 1
     assert "both onnxruntime and onnxruntime-gpu are installed" in ran.err

@@ -25,6 +25,7 @@ from trainer.encoder import embed
 from ..tiny_run import Quiet, export_request
 
 CPU = torch.device("cpu")
+SEAL = model.seal(b"")
 
 
 def crops(count: int, spec: InputSpec) -> np.ndarray:
@@ -44,7 +45,8 @@ def test_the_file_gives_what_the_trained_encoder_gives(trained: Path, model_file
 
 
 def test_the_model_is_one_file_with_nothing_of_its_makers_machine(model_file: Path) -> None:
-    assert [path.name for path in model_file.parent.iterdir()] == ["model.onnx"]
+    card, path = sorted(model_file.parent.iterdir())
+    assert (card.name, path) == ("model-card.html", model_file)
     data = model_file.read_bytes()
     for trace in (b"trainer/", b"site-packages", str(Path.cwd()).encode(), b"stack_trace"):
         assert trace not in data
@@ -90,8 +92,9 @@ def test_a_changed_weight_is_noticed_by_the_device(model_file: Path) -> None:
     whole = onnx.load(model_file)
     weight = max(whole.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     weight.raw_data = bytes([weight.raw_data[0] ^ 1]) + weight.raw_data[1:]
-    with pytest.raises(ModelError, match="damaged"):
-        DeviceEncoder(whole.SerializeToString())
+    unsealed = whole.SerializeToString()[: -len(SEAL)]
+    with pytest.raises(ModelError, match="the file is damaged; copy it again"):
+        DeviceEncoder(model.seal(unsealed))
 
 
 def test_the_manifest_tells_how_the_model_was_made(model_file: Path, trained: Path) -> None:

@@ -172,7 +172,9 @@ def test_what_reaches_a_device_is_the_image_tower_alone(
     assert not [name for name in names if "token_embedding" in name or "generator" in name]
     done = export_model(export_request(run, tmp_path / "model.onnx"), Quiet())
     assert done.num_bytes < 2e6  # the vocabulary alone would be 6 MB
-    found = open_encoder(tmp_path / "model.onnx").manifest.evaluation
+    manifest = open_encoder(tmp_path / "model.onnx").manifest
+    assert manifest.backbone == "open_clip:tiny.json"
+    found = manifest.evaluation
     assert found is not None
     assert found.source == "labels"
 

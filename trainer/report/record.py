@@ -9,7 +9,7 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,9 @@ from edge.clusters import FILE_NAME as CLUSTERS
 from edge.errors import InputError
 from trainer import checkpoint
 from trainer.data import Crops
-from trainer.settings import Method
+from trainer.settings import LABEL_FREE
 
 _ADVICE = "give the run's folder as fancl-train left it, or train again"
-_LABEL_FREE = get_args(Method)
 _CLUSTER_COLUMNS = ("sha256", "pseudo_label", "similarity_to_centre")
 
 
@@ -81,7 +80,7 @@ class RunRecord:
     @property
     def learns_from_names(self) -> bool:
         """Whether identities were given, so that nothing was clustered."""
-        return self.method not in _LABEL_FREE
+        return self.method not in LABEL_FREE
 
     @property
     def num_planned_epochs(self) -> int:
