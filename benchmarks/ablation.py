@@ -3,7 +3,7 @@
     python benchmarks/ablation.py --data FOLDER --weights FOLDER --out benchmarks/results/ablation
 
 One seed, pictures alone (no bursts), every row with the same weights, input size, steps and
-evaluator; last epoch. One row a finished run in runs.csv; the command goes on where it stopped.
+evaluator; last epoch. Small pictures and few epochs: a row is minutes on a CPU. One row a finished run in runs.csv; the command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for runs.csv, table.md and the runs.")],
     name: Annotated[str, typer.Option("--set", help="The set, a folder of DATA.")] = "holstein",
     backbone: Annotated[str, typer.Option(help="As fancl-train takes it.")] = "mobilenetv2_035",
-    size: Annotated[str, typer.Option(help="As fancl-train takes it.")] = "128x128",
-    epochs: Annotated[int, typer.Option()] = 10,
+    size: Annotated[str, typer.Option(help="As fancl-train takes it.")] = "96x96",
+    epochs: Annotated[int, typer.Option()] = 6,
     iterations: Annotated[int, typer.Option(help="Steps an epoch.")] = 20,
     seed: Annotated[int, typer.Option()] = 1,
 ) -> None:
