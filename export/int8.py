@@ -40,6 +40,7 @@ _NUM_CHECKED = 32
 _BATCH = 16
 _SEARCH_BELOW = 0.99  # cosine with all weights in int8 at which single layers are looked at
 _LAYER_MIN = 0.998  # a convolution that costs more by itself stays fp32
+_WHITENING = "encoder.whitening.weight"
 _CNN_TYPES = ("Conv", "Gemm", "MatMul", "Relu", "Clip", "Add", "MaxPool")
 _TRANSFORMER_TYPES = ("Conv", "Gemm", "MatMul")
 
@@ -157,12 +158,30 @@ def _to_file_and_back(quantise: Callable[[Path], None]) -> ModelProto:
         path = Path(folder) / "int8.onnx"
         quantise(path)
         model = onnx.load(path)
+    _halve_whitening(model)
     strip(model)
     assert not any(node.domain for node in model.graph.node)
     del model.opset_import[:]  # the quantiser declares domains of its own and uses none
     model.opset_import.append(helper.make_opsetid("", OPSET))
     onnx.checker.check_model(model)
     return model
+
+
+def _halve_whitening(model: ModelProto) -> None:
+    """The whitening is stored in fp16 and computed in fp32; in int8 it costs up to 0.4 mAP.
+
+    A quadratic matrix, it is the larger half of a small encoder's file.
+    """
+    graph = model.graph
+    for tensor in graph.initializer:
+        if tensor.name != _WHITENING:
+            continue
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(values, f"{_WHITENING}_fp16"))
+        cast = helper.make_node(
+            "Cast", [tensor.name], [_WHITENING], name="whitening", to=onnx.TensorProto.FLOAT
+        )
+        graph.node.insert(0, cast)
 
 
 @contextmanager

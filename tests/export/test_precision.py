@@ -252,3 +252,30 @@ def test_a_convolution_that_int8_cannot_carry_stays_fp32_in_onnxruntime_too() ->
     made = to_int8(graph, images)
     assert made.cosine > 0.999
     assert "1 convolutions left in fp32" in made.words
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_on_real_animals_int8_keeps_the_ranking_or_is_refused(shared: Path, tmp_path: Path) -> None:
+    """An ImageNet MobileNet, whose first depthwise layer int8 does not carry by itself."""
+    weights = shared / "weights" / "mobilenetv2_035.imagenet.safetensors"
+    wanted = export_request(
+        "timm:mobilenetv2_035",
+        tmp_path / "m.onnx",
+        weights=str(weights),
+        size=(128, 128),
+        calibrate=shared / "data" / "opencows" / "metadata.csv",
+        precision="int8",
+    )
+    try:
+        done = export_model(wanted, Quiet())
+    except ModelError as error:
+        assert "int8 loses" in str(error)
+        assert not (tmp_path / "m.onnx").exists()
+        return
+    told, found = done.manifest.fidelity, done.manifest.evaluation
+    assert told is not None
+    assert found is not None
+    assert found.queries == 333
+    assert told.mAP_fp32 > 0.6
+    assert found.mAP >= told.mAP_fp32 - 0.005
