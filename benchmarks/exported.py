@@ -49,7 +49,7 @@ PRECISION = (
     "run", "precision", "kept", "mAP_fp32", "mAP", "rank1_fp32", "rank1", "mean_cosine",
     "low_cosine", "megabytes_fp32", "megabytes", "speed_up", "how",
 )  # fmt: skip
-SPEED = ("backbone", "size", "form", "nodes", "ms", "ours_over_this", "rounds")
+SPEED = ("backbone", "size", "form", "nodes", "ms", "fastest_ms", "ours_over_this", "rounds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +270,6 @@ def _speeds(case: Case, size: tuple[int, int] | None, table: Path, rounds: int, 
     encoder, _ = _encoder(case, size)
     spec = _spec(encoder)
     crops = _crops(table, spec, 64)
-    set_neck_statistics(encoder, crops[:32], CPU, "fp32")
     ours = to_onnx(encoder, spec)
     graphs = {"ours": ours, "raw dynamo": _raw(encoder, spec, True)}
     graphs["raw TorchScript"] = _raw(encoder, spec, False)
@@ -294,6 +293,7 @@ def _speeds(case: Case, size: tuple[int, int] | None, table: Path, rounds: int, 
             "form": name,
             "nodes": str(len(graphs[name].graph.node)) if name in graphs else "",
             "ms": f"{1000 * statistics.median(times[name]):.2f}",
+            "fastest_ms": f"{1000 * min(times[name]):.2f}",
             "ours_over_this": f"{_ratio(times[name], times['ours']):.3f}",
             "rounds": str(rounds),
         }

@@ -38,7 +38,7 @@ from export.parts import ends
 NUM_CALIBRATION = 128  # 16 to 512 crops give the same figures
 _NUM_CHECKED = 32
 _BATCH = 16
-_SEARCH_BELOW = 0.99  # cosine with all weights in int8 at which single layers are looked at
+_CLOSE = 0.99  # mean cosine to fp32 below which another way is looked for
 _LAYER_MIN = 0.998  # a convolution that costs more by itself stays fp32
 _WHITENING = "encoder.whitening.weight"
 _CNN_TYPES = ("Conv", "Gemm", "MatMul", "Relu", "Clip", "Add", "MaxPool")
@@ -53,13 +53,16 @@ class Int8Graph:
 
 
 def to_int8(graph: ModelProto, sample_NHWC: NDArray[np.uint8]) -> Int8Graph:
-    """The int8 form of `graph`; of a transformer, the better one of static and dynamic."""
+    """The static int8 form of `graph`; the dynamic one of a transformer that loses less by it.
+
+    Static comes first because a dynamic embedding depends a little on what else is in the batch.
+    """
     checked = sample_NHWC[-_NUM_CHECKED:]
     expected = run_graph(graph, checked)
-    forms = [_static(graph, sample_NHWC[:NUM_CALIBRATION], checked, expected)]
-    if _is_transformer(graph):
-        forms.append(_dynamic(graph, checked, expected))
-    return max(forms, key=lambda form: form.cosine)
+    static = _static(graph, sample_NHWC[:NUM_CALIBRATION], checked, expected)
+    if static.cosine >= _CLOSE or not _is_transformer(graph):
+        return static
+    return max(static, _dynamic(graph, checked, expected), key=lambda form: form.cosine)
 
 
 def run_graph(graph: ModelProto, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -218,7 +221,7 @@ def fragile_convolutions(
 
     for name, values in weights.items():
         put(name, rounded(values))
-    if _cosine(trial, images_NHWC, expected_ND) >= _SEARCH_BELOW:
+    if _cosine(trial, images_NHWC, expected_ND) >= _CLOSE:
         return []
     for name, values in weights.items():
         put(name, values)

@@ -164,7 +164,8 @@ def test_int8_that_loses_too_much_is_refused_with_its_figures_unless_forced(
     ("words", "sentence"),
     [
         (("--int8", "--fp16"), "two files"),
-        (("--force",), "fp32 loses nothing"),
+        (("--force",), "--force is for --int8 and --fp16; fp32 loses nothing"),
+        (("--tolerate", "2"), "--tolerate is for --int8 and --fp16"),
         (("--size", "64x64"), "--size is for published encoders"),
         (("--weights", "none"), "--weights is for published encoders"),
     ],
@@ -213,6 +214,19 @@ def test_nothing_to_judge_by_is_no_reason_to_trust(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="give labelled pictures with --calibrate DATA"):
         export_model(wanted, Quiet())
+
+
+def test_animals_seen_once_are_nothing_to_judge_by(source: Source, tmp_path: Path) -> None:
+    crops = LabelledCrops(
+        images_NHWC=lights(8), label_N=np.arange(8), burst_N=np.arange(8),
+        labels_from="pseudo-labels",
+    )  # fmt: skip
+    once = dataclasses.replace(source, encoder=bright_encoder(), crops=crops)
+    once = dataclasses.replace(once, sample_NHWC=crops.images_NHWC)
+    wanted = export_request("x", tmp_path / "m.onnx", precision="int8")
+    named = Description(name="x", species=None, licence=None)
+    with pytest.raises(InputError, match="nothing tells what int8 costs"):
+        write_checked(once, to_onnx(once.encoder, SPEC), named, wanted, Quiet())
 
 
 def fragile_encoder() -> Encoder:
