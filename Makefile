@@ -4,9 +4,11 @@ PYTHON ?= python3
 WORLD_SEED ?= 1
 TRAIN_SEED ?= 1
 OUT ?= demo
-# Real animals and pretrained weights for bench-quality; they are not part of the project.
+# Real animals and pretrained weights for the benchmarks; they are not part of the project.
 DATA ?= ../shared/data
 WEIGHTS ?= ../shared/weights
+# Finished runs for bench-export, as bench-quality leaves them with --keep.
+RUNS ?= benchmarks/results/quality
 
 # Only the demo's own folder is cleared; one that you name with OUT= must be empty.
 CLEAR_DEMO := $(if $(filter file,$(origin OUT)),rm -rf demo,true)
@@ -16,7 +18,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training dist installed
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export dist installed
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -73,6 +75,10 @@ bench-clustering: env  ## neighbours, Jaccard and DBSCAN at 20,000 and 50,000 pi
 
 bench-training: env  ## a training step against the bare networks, on a GPU
 	@$(PY) benchmarks/training_speed.py --out benchmarks/results/training-speed
+
+bench-export: env  ## parity, int8 and speed of exported files (DATA= WEIGHTS= RUNS=); more with FULL=1; goes on where it stopped
+	@$(PY) benchmarks/exported.py --data $(DATA) --weights $(WEIGHTS) --runs $(RUNS) \
+	    --out benchmarks/results/export $(if $(FULL),--full)
 
 dist: .venv-build/.ready  ## build the wheel that goes to a device
 	@rm -rf build dist/fancl-*.whl

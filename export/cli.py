@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.errors import InputError
+from export.fidelity import Tolerance, in_words
 from trainer.terminal import Terminal, Version, console, parse_size, plain_errors
 
 if TYPE_CHECKING:
     from export.model_file import Exported, Precision
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_TOLERATED = 0.5  # points of mAP
 _PUBLISHED = ("timm:", "open_clip:")
 
 
@@ -67,14 +69,15 @@ def _export(
         ),
     ] = None,
     tolerate: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.0,
             max=100.0,
             metavar="POINTS",
-            help="mAP in percent that --int8 or --fp16 may lose; beyond it nothing is written.",
+            help="mAP in percent that --int8 or --fp16 may lose, 0.5 by default; beyond it "
+            "nothing is written.",
         ),
-    ] = 0.5,
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Keep --int8 or --fp16 whatever it loses.")
     ] = False,
@@ -106,10 +109,10 @@ def _export(
     with plain_errors("nothing was written"):
         if not onnx:
             raise InputError("say what to write: `fancl-export SOURCE --onnx [FILE]`")
-        precision = _precision(int8, fp16, force)
+        precision = _precision(int8, fp16)
+        tolerance = _tolerance(precision, tolerate, force)
         out = file or _default_file(source)
-        from export.fidelity import Tolerance  # here, so that --help needs no torch
-        from export.model_file import ExportRequest, export_model
+        from export.model_file import ExportRequest, export_model  # so that --help needs no torch
 
         request = ExportRequest(
             source=source,
@@ -118,7 +121,7 @@ def _export(
             size=parse_size(size) if size else None,
             calibrate=calibrate,
             precision=precision,
-            tolerance=Tolerance(mAP_loss=tolerate / 100, force=force),
+            tolerance=tolerance,
             name=name,
             species=species,
             licence=licence,
@@ -128,14 +131,17 @@ def _export(
         _tell(done)
 
 
-def _precision(int8: bool, fp16: bool, force: bool) -> Precision:
+def _precision(int8: bool, fp16: bool) -> Precision:
     if int8 and fp16:
         raise InputError("--int8 and --fp16 are two files: run the command once for each")
-    if force and not (int8 or fp16):
-        raise InputError(
-            "--force keeps an --int8 or --fp16 that loses too much; fp32 loses nothing"
-        )
     return "int8" if int8 else "fp16" if fp16 else "fp32"
+
+
+def _tolerance(precision: Precision, points: float | None, force: bool) -> Tolerance:
+    if precision == "fp32" and (force or points is not None):
+        flag = "--force" if force else "--tolerate"
+        raise InputError(f"{flag} is for --int8 and --fp16; fp32 loses nothing")
+    return Tolerance(mAP_loss=(_TOLERATED if points is None else points) / 100, force=force)
 
 
 def _default_file(source: str) -> Path:
@@ -149,8 +155,6 @@ def _default_file(source: str) -> Path:
 
 
 def _tell(done: Exported) -> None:
-    from export.fidelity import in_words
-
     say = partial(console.print, markup=False, soft_wrap=True)
     manifest = done.manifest
     say(f"{done.path}: {done.num_bytes / 1e6:.1f} MB, encoder {manifest.encoder_id[:12]}")

@@ -83,6 +83,52 @@ def to_onnx(encoder: Encoder, spec: InputSpec, half: bool = False) -> onnx.Model
     return model
 
 
+class _Attention(nn.Module):
+    """torch's attention as three products and a softmax, for which ONNX needs no shapes."""
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        assert attention.in_proj_bias is not None
+        self.heads, self.width = attention.num_heads, attention.head_dim
+        self.batch_first = attention.batch_first
+        self.in_weights = nn.ParameterList(attention.in_proj_weight.chunk(3))
+        self.in_biases = nn.ParameterList(attention.in_proj_bias.chunk(3))
+        self.out = attention.out_proj
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        given = (query, key, value)
+        if not self.batch_first:
+            given = (query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1))
+        projected = zip(given, self.in_weights, self.in_biases, strict=True)
+        # [batch, positions, heads, width of a head]
+        q, k, v = (
+            torch.unflatten(nn.functional.linear(one, weight, bias), 2, (self.heads, self.width))
+            for one, weight, bias in projected
+        )
+        score = (q.transpose(1, 2) * self.width**-0.5) @ k.permute(0, 2, 3, 1)
+        if attn_mask is not None:
+            score = score + attn_mask
+        mixed = score.softmax(dim=-1) @ v.transpose(1, 2)
+        result: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return (result if self.batch_first else result.transpose(0, 1)), None
+
+
+def _is_plain(attention: nn.MultiheadAttention) -> bool:
+    return (
+        attention.in_proj_weight is not None
+        and attention.in_proj_bias is not None
+        and attention.bias_k is None
+        and not attention.add_zero_attn
+    )
+
+
 class _Mean(nn.Module):
     """Average pooling to a point; torch's adaptive form becomes a gather over the batch."""
 
@@ -100,6 +146,8 @@ def _plain(graph: DeviceGraph) -> DeviceGraph:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
                 setattr(parent, name, _Mean())
+            elif isinstance(child, nn.MultiheadAttention) and _is_plain(child):
+                setattr(parent, name, _Attention(child))
     if graph.half_backbone:
         graph.encoder.backbone.half()
     return graph

@@ -96,10 +96,14 @@ def export_model(request: ExportRequest, narrator: Narrator) -> Exported:
 
 def _refuse_unjudged(precision: Precision, source: Source) -> None:
     if precision != "fp32" and exam_of(source) is None:
-        raise InputError(
-            f"nothing tells what {precision} costs this encoder: give labelled pictures with "
-            "--calibrate DATA (an identity column, or one folder an animal)"
-        )
+        raise InputError(_unjudged(precision))
+
+
+def _unjudged(precision: Precision) -> str:
+    return (
+        f"nothing tells what {precision} costs this encoder: give labelled pictures with "
+        "--calibrate DATA (an identity column, or one folder an animal), two or more of some animal"
+    )
 
 
 def write_checked(
@@ -171,6 +175,8 @@ def _low_manifest(
     encoder = DeviceEncoder(_with_manifest(graph, low))
     parent_ND, own_ND = parent.embed(exam.images_NHWC), encoder.embed(exam.images_NHWC)
     before, after = exam.result(parent_ND), exam.result(own_ND)
+    if not before.queries:
+        raise InputError(_unjudged(precision))
     cost = fidelity.compare(parent_ND, own_ND, before, after, request.tolerance)
     fidelity.require(precision, cost, after)
     return dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Nodes that torch's exporter writes and no device needs: shapes computed again at every picture.
+"""Nodes that torch's exporter writes and no device needs.
 
 Works in place on the stripped graph. Whether the result computes the same is for `parity`.
 """
@@ -13,7 +13,6 @@ from onnx import NodeProto, helper, numpy_helper
 
 def simplify(model: onnx.ModelProto) -> None:
     graph = model.graph
-    _reshape_to_constants(graph)
     _pick_by_gather(graph)
     _remove_unused(graph)
 
@@ -25,20 +24,6 @@ def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[np.int64]]:
         for one in graph.initializer
         if one.data_type == onnx.TensorProto.INT64 and len(one.dims) <= 1
     }
-
-
-def _reshape_to_constants(graph: onnx.GraphProto) -> None:
-    """Reshape to a shape of which one part depends on the batch: that part is -1 for ONNX."""
-    known = _constants(graph)
-    maker = {name: node for node in graph.node for name in node.output}
-    for node in graph.node:
-        shape = maker.get(node.input[1]) if node.op_type == "Reshape" else None
-        if shape is None or shape.op_type != "Concat":
-            continue
-        parts = [known.get(name) for name in shape.input]
-        sizes = np.concatenate([[-1] if part is None else np.atleast_1d(part) for part in parts])
-        if parts.count(None) == 1 and (sizes == -1).sum() == 1 and (sizes != 0).all():
-            node.input[1] = _add(graph, f"{node.name}_shape", sizes)
 
 
 def _pick_by_gather(graph: onnx.GraphProto) -> None:

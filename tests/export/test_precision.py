@@ -164,7 +164,8 @@ def test_int8_that_loses_too_much_is_refused_with_its_figures_unless_forced(
     ("words", "sentence"),
     [
         (("--int8", "--fp16"), "two files"),
-        (("--force",), "fp32 loses nothing"),
+        (("--force",), "--force is for --int8 and --fp16; fp32 loses nothing"),
+        (("--tolerate", "2"), "--tolerate is for --int8 and --fp16"),
         (("--size", "64x64"), "--size is for published encoders"),
         (("--weights", "none"), "--weights is for published encoders"),
     ],
@@ -215,6 +216,19 @@ def test_nothing_to_judge_by_is_no_reason_to_trust(tmp_path: Path) -> None:
         export_model(wanted, Quiet())
 
 
+def test_animals_seen_once_are_nothing_to_judge_by(source: Source, tmp_path: Path) -> None:
+    crops = LabelledCrops(
+        images_NHWC=lights(8), label_N=np.arange(8), burst_N=np.arange(8),
+        labels_from="pseudo-labels",
+    )  # fmt: skip
+    once = dataclasses.replace(source, encoder=bright_encoder(), crops=crops)
+    once = dataclasses.replace(once, sample_NHWC=crops.images_NHWC)
+    wanted = export_request("x", tmp_path / "m.onnx", precision="int8")
+    named = Description(name="x", species=None, licence=None)
+    with pytest.raises(InputError, match="nothing tells what int8 costs"):
+        write_checked(once, to_onnx(once.encoder, SPEC), named, wanted, Quiet())
+
+
 def fragile_encoder() -> Encoder:
     """Its second convolution has huge weights for a channel that is always zero."""
     torch.manual_seed(0)
@@ -252,3 +266,30 @@ def test_a_convolution_that_int8_cannot_carry_stays_fp32_in_onnxruntime_too() ->
     made = to_int8(graph, images)
     assert made.cosine > 0.999
     assert "1 convolutions left in fp32" in made.words
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_on_real_animals_int8_keeps_the_ranking_or_is_refused(shared: Path, tmp_path: Path) -> None:
+    """An ImageNet MobileNet, whose first depthwise layer int8 does not carry by itself."""
+    weights = shared / "weights" / "mobilenetv2_035.imagenet.safetensors"
+    wanted = export_request(
+        "timm:mobilenetv2_035",
+        tmp_path / "m.onnx",
+        weights=str(weights),
+        size=(128, 128),
+        calibrate=shared / "data" / "opencows" / "metadata.csv",
+        precision="int8",
+    )
+    try:
+        done = export_model(wanted, Quiet())
+    except ModelError as error:
+        assert "int8 loses" in str(error)
+        assert not (tmp_path / "m.onnx").exists()
+        return
+    told, found = done.manifest.fidelity, done.manifest.evaluation
+    assert told is not None
+    assert found is not None
+    assert found.queries == 333
+    assert told.mAP_fp32 > 0.6
+    assert found.mAP >= told.mAP_fp32 - 0.005
