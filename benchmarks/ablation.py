@@ -3,7 +3,8 @@
     python benchmarks/ablation.py --data FOLDER --weights FOLDER --out benchmarks/results/ablation
 
 One seed, pictures alone (no bursts), every row with the same weights, input size, steps and
-evaluator; last epoch. Small pictures and few epochs: a row is minutes on a CPU. One row a finished run in runs.csv; the command goes on where it stopped.
+evaluator; last epoch. Small pictures and few epochs: a row is minutes on a CPU. One row a
+finished run in runs.csv; the command goes on where it stopped.
 """
 
 from __future__ import annotations
