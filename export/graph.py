@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 
 import onnx
@@ -51,6 +52,7 @@ def to_onnx(encoder: Encoder, spec: InputSpec, half: bool = False) -> onnx.Model
     expressed in ONNX.
     """
     graph = _plain(DeviceGraph(encoder, half))
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # what it leaves unfolded
     # Two crops: with one, the exporter would take the batch for a constant.
     example = torch.zeros((2, spec.height, spec.width, 3), dtype=torch.uint8)
     fast_path = torch.backends.mha.get_fastpath_enabled()

@@ -270,6 +270,7 @@ def test_a_convolution_that_int8_cannot_carry_stays_fp32_in_onnxruntime_too() ->
 
 @pytest.mark.slow
 @pytest.mark.data
+@pytest.mark.timeout(900)
 def test_on_real_animals_int8_keeps_the_ranking_or_is_refused(shared: Path, tmp_path: Path) -> None:
     """An ImageNet MobileNet, whose first depthwise layer int8 does not carry by itself."""
     weights = shared / "weights" / "mobilenetv2_035.imagenet.safetensors"
