@@ -135,7 +135,7 @@ def _description(manifest: Manifest) -> list[str]:
         f"name: {manifest.name}",
         f"species: {manifest.species or 'not stated'}",
         f"encoder: {manifest.encoder_id}",
-        f"method: {manifest.method} on {manifest.backbone}",
+        f"method: {describe.made(manifest)}",
         f"trained on: {counts or 'not stated'}",
         f"takes: {describe.taken_in(manifest.input)}",
         f"gives: {counted(manifest.embedding_dim, 'number')} a crop",

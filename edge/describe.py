@@ -6,7 +6,7 @@ shows them escapes them.
 
 from __future__ import annotations
 
-from edge.model import Decision, Evaluation, Fidelity, Manifest
+from edge.model import PUBLISHED, Decision, Evaluation, Fidelity, Manifest
 from edge.preprocess import InputSpec
 from edge.text import counted
 
@@ -27,6 +27,12 @@ def percent(share: float) -> str:
     if 0.9995 <= share < 1:
         return "above 99.9 %"
     return f"{100 * share:.1f} %"
+
+
+def made(manifest: Manifest) -> str:
+    if manifest.method == PUBLISHED:
+        return f"published encoder {manifest.backbone}"
+    return f"{manifest.method} on {manifest.backbone}"
 
 
 def taken_in(spec: InputSpec) -> str:

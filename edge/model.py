@@ -29,6 +29,7 @@ from edge.protobuf import Budget
 FORMAT_VERSION = 1
 METADATA_KEY = "fancl"
 SEAL_KEY = "fancl_sha256"
+PUBLISHED = "published"  # the method of an encoder that was not trained by this program
 INPUT_NAME = "images"  # uint8 [N, height, width, 3], RGB
 OUTPUT_NAME = "embeddings"  # float32 [N, embedding_dim], unit length
 MIN_COSINE: dict[str, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}

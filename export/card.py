@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 
 from edge import describe
-from edge.model import Manifest
+from edge.model import PUBLISHED, Manifest
 from edge.text import counted
 from trainer.checkpoint import write_atomically
 from trainer.report.markup import text
@@ -37,7 +37,7 @@ def render_card(manifest: Manifest) -> str:
     return Template(template).substitute(
         title=f"{text(manifest.name)}: model card",
         heading=_named(manifest.name),
-        subtitle=f"A model{species}: {text(manifest.method)} on {text(manifest.backbone)}, "
+        subtitle=f"A model{species}: {text(describe.made(manifest))}, "
         f"{describe.PRECISIONS[manifest.precision]}",
         tiles="\n".join(_tiles(manifest)),
         notices=_notices(manifest),
@@ -155,9 +155,16 @@ def _training(manifest: Manifest) -> str:
     training = manifest.training
     settings = _definitions({key: text(str(value)) for key, value in _flat(training.config)})
     counts = {text(what): str(number) for what, number in sorted(training.counts.items())}
+    if manifest.method == PUBLISHED:
+        return _section(
+            "How it was trained",
+            f"Not by this program: {text(describe.made(manifest))}. Who published it says on what "
+            "it was trained, and under which licence.",
+            more=f"<details><summary>Every setting</summary>{settings}</details>",
+        )
     return _section(
         "How it was trained",
-        f"By {text(manifest.method)} on {text(manifest.backbone)}.",
+        f"By {text(describe.made(manifest))}.",
         rows={
             **counts,
             "training pictures (sha256)": f"<code>{text(training.data_digest)}</code>",

@@ -221,7 +221,7 @@ def _published(
         encoder=Encoder(loaded.spec, loaded.module).eval(),
         input=spec,
         name=name.rpartition(":")[2].rpartition("/")[2],
-        method="published",
+        method=model.PUBLISHED,
         backbone=name,
         weights=loaded.weights,
         # Nobody here knows what it was trained on: the empty digest is no picture's.

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from edge.encoder import open_encoder
 from edge.errors import InputError, WeightsError
 from export import cli, thresholds
+from export.card import render_card
 from export.model_file import export_model
 from trainer.clip.published import load_tower
 from trainer.clip.weights import CONFIG
@@ -97,6 +98,9 @@ def test_what_is_told_of_an_encoder_that_was_not_trained_here(vit: Path) -> None
     assert training.config == {"weights": "none", "weights_sha256": None}
     assert manifest.evaluation is None
     assert manifest.decision == thresholds.NONE
+    card = render_card(manifest)
+    assert "Not by this program: published encoder timm:test_vit" in card
+    assert "sha256)" not in card
 
 
 @pytest.fixture
