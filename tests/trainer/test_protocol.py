@@ -28,7 +28,7 @@ def test_the_split_column_says_who_is_query_and_gallery() -> None:
     ]
     division = divide(facts, rules())
     assert sides(facts, division) == ("b", "ac")
-    assert division.protocol == "gallery of 2 (split column)"
+    assert division.protocol == "split column: gallery of 2"
     assert not division.excluded_QG.any()
 
 

@@ -93,7 +93,7 @@ def _by_split(facts: Sequence[CropFact]) -> tuple[str, _Rows, _Rows]:
     if _has_queries_and_gallery(pictures):
         gallery = [row for row, one in enumerate(pictures) if one.split == GALLERY]
         query = [row for row, one in enumerate(pictures) if one.split == QUERY]
-        return f"gallery of {len(gallery)} (split column)", query, gallery
+        return f"split column: gallery of {len(gallery)}", query, gallery
     words = "each crop against those of all other pictures"
     if all(one.split == TRAIN for one in pictures):
         words += ", all of the train split"
