@@ -259,6 +259,7 @@ def test_a_supervised_run_says_that_it_makes_no_clusters(made: Callable[[str], P
 
 def test_both_stages_are_drawn_and_told(made: Callable[[str], Page]) -> None:
     page = made("two stages")
+    assert "The loss went from 1.67 to 1.25" in page.words  # of the last stage
     assert "cosine from 20 to 40" in page.section("curves")
     assert "text from 0.333 to 0.25" in page.section("curves")
     assert "learns from names" in page.section("clusters")

@@ -62,8 +62,10 @@ def _of_epochs(record: RunRecord) -> list[Finding]:
     if skipped_E[-1]:
         sentence = "The last epoch was skipped: nothing could be learnt from its clusters."
         found.append(Finding(sentence=sentence, trouble=True, anchor="curves"))
-    loss_E = record.epochs.values("loss")
+    loss_E, stage_E = record.epochs.values("loss"), record.epochs.values("stage")
     assert loss_E is not None
+    if stage_E is not None:  # each stage has a loss of its own
+        loss_E = loss_E[stage_E == stage_E[-1]]
     known = loss_E[np.isfinite(loss_E)]
     sentence = f"The loss went from {known[0]:.3g} to {known[-1]:.3g}."
     if len(known) == 1:
