@@ -19,7 +19,7 @@ from trainer.clip.text import TextTower
 from trainer.clip.towers import ResnetTower, VitTower, tower_of
 from trainer.clip.weights import build_clip, load_clip, model_config
 
-from ..tiny_clip import RN50, TEXT, TIMM, VIT, written
+from ..tiny_clip import RN50, TIMM, VIT, written
 
 
 def model_of(config: dict[str, Any]) -> Any:
@@ -223,6 +223,13 @@ def test_unknown_models_name_their_neighbours(tmp_path: Path) -> None:
         build_clip({"embed_dim": 8, "vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta"}})
 
 
+def test_text_that_does_not_end_in_the_last_token_is_refused() -> None:
+    config = VIT | {"text_cfg": VIT["text_cfg"] | {"pool_type": "last"}}
+    for custom in (False, True):
+        with pytest.raises(InputError, match="pools by 'last'"):
+            TextTower(model_of(config | {"custom_text": custom}))
+
+
 def test_a_tower_that_pools_patches_is_refused() -> None:
     config = VIT | {"vision_cfg": VIT["vision_cfg"] | {"pool_type": "avg"}}
     with pytest.raises(InputError, match="class token"):
@@ -234,7 +241,6 @@ def test_a_spec_with_another_description_is_another_network(tmp_path: Path) -> N
     larger = dataclasses.replace(spec, height=64)
     positions = build_backbone(larger).state_dict()["tower.visual.positional_embedding"]
     assert len(positions) == 8 * 4 + 1
-    assert TEXT["context_length"] == 77
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from edge.errors import InputError
 from trainer.clip.losses import Stage1Loss
@@ -95,10 +95,8 @@ class IndivaidConfig:
     stage2: Stage2Settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Preset:
-    """What the released program sets for one of its data sets (ViT-B/16; stage 1 by single
-    pictures)."""
+class _Preset(NamedTuple):
+    """What the released program sets for one of its data sets: ViT-B/16, stage 1 by pictures."""
 
     stage1_rate: float
     stage1_start: float
@@ -110,43 +108,16 @@ class _Preset:
 
 _CLIP_REID, _CLIP_REID_RN50 = "clip-reid", "clip-reid-rn50"
 _PRESETS = {
-    "atrw": _Preset(
-        stage1_rate=4.5e-4, stage1_start=1e-4, stage1_epochs=10,
-        batch=32, stage2_rate=5e-6, stage2_epochs=55,
-    ),
-    "friesiancattle2017": _Preset(
-        stage1_rate=5.5e-4, stage1_start=1e-5, stage1_epochs=40,
-        batch=32, stage2_rate=8e-6, stage2_epochs=60,
-    ),
-    "ipanda50": _Preset(
-        stage1_rate=5.5e-4, stage1_start=1e-5, stage1_epochs=40,
-        batch=64, stage2_rate=8e-6, stage2_epochs=80,
-    ),
-    "lion": _Preset(
-        stage1_rate=5.5e-4, stage1_start=1e-5, stage1_epochs=40,
-        batch=32, stage2_rate=8e-6, stage2_epochs=60,
-    ),
-    "mpdd": _Preset(
-        stage1_rate=5.5e-4, stage1_start=1e-5, stage1_epochs=40,
-        batch=32, stage2_rate=8e-6, stage2_epochs=30,
-    ),
-    "nyala": _Preset(
-        stage1_rate=5.5e-4, stage1_start=1e-5, stage1_epochs=40,
-        batch=64, stage2_rate=8e-6, stage2_epochs=80,
-    ),
-    "polarbear": _Preset(
-        stage1_rate=5.5e-4, stage1_start=1e-5, stage1_epochs=10,
-        batch=32, stage2_rate=8e-5, stage2_epochs=15,
-    ),
-    "seastar": _Preset(
-        stage1_rate=5.0e-5, stage1_start=1e-5, stage1_epochs=25,
-        batch=64, stage2_rate=5e-6, stage2_epochs=65,
-    ),
-    "stoat": _Preset(
-        stage1_rate=5.5e-4, stage1_start=1e-5, stage1_epochs=40,
-        batch=16, stage2_rate=8e-6, stage2_epochs=50,
-    ),
-}  # fmt: skip
+    "atrw": _Preset(4.5e-4, 1e-4, 10, 32, 5e-6, 55),
+    "friesiancattle2017": _Preset(5.5e-4, 1e-5, 40, 32, 8e-6, 60),
+    "ipanda50": _Preset(5.5e-4, 1e-5, 40, 64, 8e-6, 80),
+    "lion": _Preset(5.5e-4, 1e-5, 40, 32, 8e-6, 60),
+    "mpdd": _Preset(5.5e-4, 1e-5, 40, 32, 8e-6, 30),
+    "nyala": _Preset(5.5e-4, 1e-5, 40, 64, 8e-6, 80),
+    "polarbear": _Preset(5.5e-4, 1e-5, 10, 32, 8e-5, 15),
+    "seastar": _Preset(5.0e-5, 1e-5, 25, 64, 5e-6, 65),
+    "stoat": _Preset(5.5e-4, 1e-5, 40, 16, 8e-6, 50),
+}
 PRESETS = (_CLIP_REID, _CLIP_REID_RN50, *_PRESETS)
 
 

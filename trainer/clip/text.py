@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from edge.errors import InputError
 
+_POOLS = ("argmax", "eos")  # both the end-of-text token
+
 
 class TextTower(nn.Module):
     """Frozen; reads sentences that are made of embeddings instead of tokens."""
@@ -23,8 +25,9 @@ class TextTower(nn.Module):
                 "descriptions need CLIP's own text transformer, and this model has another; use "
                 "for example open_clip:ViT-B-16-quickgelu"
             )
-        if getattr(text, "text_pool_type", None) is None and text.pool_type not in _POOLS:
-            raise InputError(f"a text tower that pools by {text.pool_type} is not known here")
+        pool = text.text_pool_type if isinstance(text, CLIP) else text.pool_type
+        if pool not in _POOLS:
+            raise InputError(f"a text tower that pools by '{pool}' is not known here")
         self.token_embedding = text.token_embedding
         self.transformer = text.transformer
         self.ln_final = text.ln_final
@@ -45,6 +48,3 @@ class TextTower(nn.Module):
             projected: Tensor = self.projection(last_BW)
             return projected
         return last_BW @ self.projection
-
-
-_POOLS = ("argmax", "eos")  # both the end-of-text token

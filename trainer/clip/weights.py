@@ -82,7 +82,7 @@ def build_clip(config: dict[str, Any]) -> nn.Module:
     from open_clip.model import CLIP, CustomTextCLIP
 
     wanted = dict(config)
-    custom = wanted.pop("custom_text", False) or "hf_model_name" in wanted["text_cfg"]
+    custom = wanted.pop("custom_text", False)
     if "multimodal_cfg" in wanted or "hf_model_name" in wanted["text_cfg"]:
         raise InputError(
             "only CLIP models with CLIP's own text transformer are known here; use for example "
