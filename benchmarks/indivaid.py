@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from runs import command, read, weights_file, write
+from runs import cell, command, read, require_folders, weights_file, write
 
 SIZE, BACKBONE, NOUN = "128x128", "mobilenetv2_100", "cow"
 SETS = ("opencows", "holstein")
@@ -67,9 +66,7 @@ def main(
     full: Annotated[bool, typer.Option("--full", help="Both sets, two seeds.")] = False,
 ) -> None:
     """Train, evaluate, sum up."""
-    if not data.is_dir() or not weights.is_dir():
-        print(f"{data} or {weights} is not there: real animals are needed for this benchmark")
-        raise typer.Exit(1)
+    require_folders(data, weights)
     out.mkdir(parents=True, exist_ok=True)
     (out / "clip.json").write_text(json.dumps(MODEL), encoding="utf-8")
     rows = read(out / "runs.csv")
@@ -140,17 +137,13 @@ def _table(rows: list[dict[str, str]]) -> str:
         for method in ("frozen", *METHODS):
             own = [row for row in rows if (row["set"], row["method"]) == (name, method)]
             if own:
-                cells = [_cell(own, "mAP", 100), _cell(own, "rank1", 100), _cell(own, "minutes", 1)]
-                lines.append(f"| {name} | {method} | {len(own)} | " + " | ".join(cells) + " |")
+                cells = [
+                    cell(own, "mAP", 100, 1),
+                    cell(own, "rank1", 100, 1),
+                    cell(own, "minutes", 1, 1),
+                ]
+                lines.append("| " + " | ".join([name, method, str(len(own)), *cells]) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(rows: list[dict[str, str]], column: str, factor: float) -> str:
-    values = [factor * float(row[column]) for row in rows if row[column]]
-    if not values:
-        return ""
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from runs import command, read, weights_file, write
+from runs import cell, command, read, require_folders, weights_file, write
 
 SIZE, EPOCHS = "128x128", 10
 METHODS: dict[str, list[str]] = {
@@ -73,9 +72,7 @@ def main(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the run directories.")] = False,
 ) -> None:
     """Train, evaluate, sum up."""
-    if not data.is_dir() or not weights.is_dir():
-        print(f"{data} or {weights} is not there: real animals are needed for this benchmark")
-        raise typer.Exit(1)
+    require_folders(data, weights)
     out.mkdir(parents=True, exist_ok=True)
     table = out / "runs.csv"
     rows = read(table)
@@ -171,23 +168,16 @@ def _table(rows: list[dict[str, str]]) -> str:
 
 
 def _line(name: str, method: str, rows: list[dict[str, str]]) -> str:
-    def cell(column: str, factor: float, places: int) -> str:
-        values = [factor * float(row[column]) for row in rows if row[column]]
-        if not values:
-            return ""
-        spread = f" ± {statistics.stdev(values):.{places}f}" if len(values) > 1 else ""
-        return f"{statistics.mean(values):.{places}f}{spread}"
-
     shares = [float(row["largest_share"]) for row in rows if row["largest_share"]]
     cells = [
         name,
         method,
         str(len(rows)),
-        cell("mAP", 100, 1),
-        cell("rank1", 100, 1),
+        cell(rows, "mAP", 100, 1),
+        cell(rows, "rank1", 100, 1),
         f"{max(shares):.0%}" if shares else "",
-        cell("ari", 1, 2),
-        cell("minutes", 1, 1),
+        cell(rows, "ari", 1, 2),
+        cell(rows, "minutes", 1, 1),
     ]
     return "| " + " | ".join(cells) + " |"
 

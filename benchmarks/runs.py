@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,22 @@ def write(table: Path, columns: Sequence[str], rows: list[dict[str, str]]) -> No
         writer.writeheader()
         writer.writerows(rows)
     temporary.replace(table)
+
+
+def cell(rows: list[dict[str, str]], column: str, factor: float, places: int) -> str:
+    """The mean of a column, and its spread where there is more than one value."""
+    values = [factor * float(row[column]) for row in rows if row[column]]
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):.{places}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{places}f}{spread}"
+
+
+def require_folders(data: Path, weights: Path) -> None:
+    """Leaves where real animals or weights are not there."""
+    if not data.is_dir() or not weights.is_dir():
+        print(f"{data} or {weights} is not there: real animals are needed for this benchmark")
+        raise typer.Exit(1)
 
 
 def command(name: str, *words: object) -> str:
