@@ -11,7 +11,7 @@ from typing import Literal
 from edge.config import After
 from edge.errors import StateError
 from edge.inbox import FoundFile
-from edge.state import StateFolder, sync_folder
+from edge.state import StateFolder, kind_of, sync_folder
 from edge.store_media import ArchiveKey
 
 
@@ -39,8 +39,9 @@ def dispose(
         return _move(state, source, key)
     except OSError as error:
         raise StateError(
+            kind_of(error),
             f"cannot {after.value} {file.display}: {error.strerror}; it is recorded, nothing is "
-            "lost. Let this user write to the inbox, or use --after keep"
+            "lost. Let this user write to the inbox, or use --after keep",
         ) from error
 
 

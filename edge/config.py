@@ -23,8 +23,13 @@ _HIGHEST = {
     "rescan_seconds": 86400,
     "event_gap_seconds": 86400,
     "min_confidence": 1,
+    "max_wait_seconds": 30 * 86400,
     "num_threads": 1024,
+    "num_decoders": 64,
+    "archive_days": 36500,
+    "archive_min_free_mb": 10**9,
 }
+_WHOLE = frozenset({"num_threads", "num_decoders", "archive_days", "archive_min_free_mb"})
 
 
 class After(str, Enum):
@@ -35,6 +40,11 @@ class After(str, Enum):
     delete = "delete"
 
 
+class LogFormat(str, Enum):
+    text = "text"
+    json = "json"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The keys of the TOML file are these fields."""
@@ -43,10 +53,16 @@ class Settings:
     boxes: Path | None = None  # a MegaDetector JSON; None: the whole frame is the animal
     after: After = After.keep
     settle_seconds: float = 2.0  # a file unchanged for so long is taken for whole
+    max_wait_seconds: float = 86400.0  # a file that stays incomplete is given up after so long
     rescan_seconds: float = 60.0  # the inbox is searched at least so often
     event_gap_seconds: float = 60.0  # a longer pause at one camera begins a new event
     min_confidence: float = 0.2  # boxes the detector is less sure of are left out
     num_threads: int = 0  # for the encoder; 0: as many as there are cores
+    num_decoders: int = 0  # processes that decode; 0: as many as there are cores
+    archive_days: int = 0  # moved pictures are deleted after so many days; 0: never
+    archive_min_free_mb: int = 0  # the oldest of them go while less is free; 0: never
+    log: LogFormat = LogFormat.text
+    listen: str = ""  # health and metrics: "127.0.0.1:PORT" or "unix:PATH"; "": nowhere
 
 
 def read_settings(file: Path | None) -> Settings:
@@ -92,7 +108,15 @@ def _value(key: str, value: Any, file: Path) -> Any:
         if value not in {one.value for one in After}:
             raise _wrong(key, value, 'one of "keep", "move", "delete"', file)
         return After(value)
-    whole, highest = key == "num_threads", _HIGHEST[key]
+    if key == "log":
+        if value not in {one.value for one in LogFormat}:
+            raise _wrong(key, value, '"text" or "json"', file)
+        return LogFormat(value)
+    if key == "listen":
+        if not isinstance(value, str):
+            raise _wrong(key, value, 'an address in quotes, as "127.0.0.1:9464"', file)
+        return value
+    whole, highest = key in _WHOLE, _HIGHEST[key]
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not fits or not 0 <= value <= highest:  # NaN is neither
         kind = "whole number" if whole else "number"

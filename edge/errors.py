@@ -26,6 +26,16 @@ MediaReason = Literal[
     "not-a-file",  # a link, a pipe, a device, a folder with a picture's name
     "unreadable",  # the file system refuses to read it
     "crashed",  # reading it ended the program several times
+    "timeout",  # reading it took longer than allowed
+    "memory",  # reading it took more memory than allowed
+]
+StateKind = Literal[
+    "full",  # no space or no more files allowed
+    "read-only",  # mounted so, or this user may not write
+    "io",  # the disk failed: after a failed fsync nothing unsynced may be believed
+    "damaged",  # the database is broken
+    "in-use",  # another program holds it
+    "other",
 ]
 
 
@@ -54,7 +64,11 @@ class GalleryError(FanclError):
 
 
 class StateError(FanclError):
-    pass
+    """The state folder does not work; `kind` says whether waiting may help."""
+
+    def __init__(self, kind: StateKind, message: str) -> None:
+        super().__init__(message)
+        self.kind: StateKind = kind
 
 
 class InstallError(FanclError):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.errors import StateError
+from edge.errors import StateError, StateKind
 
 _TEMPORARY_SUFFIX = ".tmp"
 _FULL = "free some space, then start again"
@@ -25,6 +25,14 @@ _ADVICE = {
     errno.EACCES: _NO_RIGHT,
     errno.EPERM: _NO_RIGHT,
     errno.EROFS: "the disk is mounted read-only: mount it writable, then start again",
+}
+_KINDS: dict[int, StateKind] = {
+    errno.ENOSPC: "full",
+    errno.EDQUOT: "full",
+    errno.EACCES: "read-only",
+    errno.EPERM: "read-only",
+    errno.EROFS: "read-only",
+    errno.EIO: "io",
 }
 _OTHER_ADVICE = "check the disk, then start again"
 
@@ -80,16 +88,18 @@ def locked(state: StateFolder) -> Iterator[None]:
         descriptor = os.open(state.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StateError(
+            kind_of(error),
             f"cannot write to the state folder {state.root}: {error.strerror}; "
-            "give another one with --state DIR"
+            "give another one with --state DIR",
         ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StateError(
+                "in-use",
                 f"the state folder {state.root} is in use by another edge-watch or edge-gallery; "
-                "stop that one first, or give another folder with --state DIR"
+                "stop that one first, or give another folder with --state DIR",
             ) from error
         for folder in (state.crops, state.root):
             for orphan in folder.glob(f"*{_TEMPORARY_SUFFIX}"):
@@ -154,6 +164,10 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def kind_of(error: OSError) -> StateKind:
+    return _KINDS.get(error.errno or 0, "other")
+
+
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """A fault of the disk as a StateError."""
@@ -162,5 +176,6 @@ def _told(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, _OTHER_ADVICE)
         raise StateError(
-            f"cannot write {path}: {error.strerror}; {advice} (nothing recorded so far is lost)"
+            kind_of(error),
+            f"cannot write {path}: {error.strerror}; {advice} (nothing recorded so far is lost)",
         ) from error

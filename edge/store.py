@@ -19,9 +19,9 @@ from urllib.parse import quote
 
 import apsw
 
-from edge.errors import StateError
+from edge.errors import StateError, StateKind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # the last of the steps in edge/schema
 DECISIONS_KEY = "decisions"  # in meta: what the thresholds in force mean, as a sentence
 _JOURNAL_LIMIT = 16 * 1024 * 1024
 Value = str | bytes | int | float | None
@@ -74,8 +74,7 @@ def open_store(path: Path) -> Store:
         store.execute(f"PRAGMA journal_size_limit={_JOURNAL_LIMIT}")
     except apsw.Error as error:
         raise _as_state_error(path, error) from error
-    if not store.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'"):
-        _lay_down_schema(store)
+    _migrate(store)
     _check_version(store)
     return store
 
@@ -84,8 +83,9 @@ def open_reader(path: Path) -> Store:
     """The database for reading beside a writer; raises StateError when there is none."""
     if not path.is_file():
         raise StateError(
+            "other",
             f"{path.parent} holds no sightings yet (no {path.name}); run `edge-watch INBOX` "
-            "first, or give its folder with --state DIR"
+            "first, or give its folder with --state DIR",
         )
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     try:
@@ -119,23 +119,39 @@ def _set_up(store: Store) -> None:
         store.execute(f"PRAGMA {setting}")
 
 
-def _lay_down_schema(store: Store) -> None:
-    schema = resources.files("edge").joinpath("schema.sql").read_text(encoding="utf-8")
+def _migrate(store: Store) -> None:
+    """Takes every step of edge/schema that is missing, each in a transaction that records it."""
+    for number in range(_version(store) + 1, SCHEMA_VERSION + 1):
+        _take_step(store, number)
+
+
+def _take_step(store: Store, number: int) -> None:
+    step = resources.files("edge").joinpath(f"schema/{number:04}.sql").read_text(encoding="utf-8")
+    store.execute("PRAGMA foreign_keys=OFF")  # it is no switch inside a transaction
     with store.transaction():
-        store.execute(schema)
-        store.execute_many(
-            "INSERT INTO meta (key, value) VALUES (?, ?)",
-            [("schema_version", str(SCHEMA_VERSION)), ("created_at", now())],
-        )
+        store.execute(step)
+        put_meta(store, "schema_version", str(number))
+        if number == 1:
+            put_meta(store, "created_at", now())
+        broken = store.execute("PRAGMA foreign_key_check")
+        assert not broken, broken
+    store.execute("PRAGMA foreign_keys=ON")
+
+
+def _version(store: Store) -> int:
+    """0 where there are no tables yet."""
+    if not store.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'"):
+        return 0
+    return int(get_meta(store, "schema_version") or 0)
 
 
 def _check_version(store: Store) -> None:
-    rows = store.execute("SELECT value FROM meta WHERE key = 'schema_version'")
-    version = int(rows[0][0]) if rows else 0
+    version = _version(store)
     if version != SCHEMA_VERSION:
         raise StateError(
+            "other",
             f"{store.path} has the schema version {version}, this program knows "
-            f"{SCHEMA_VERSION}; use the release of fancl that wrote it, or a newer one"
+            f"{SCHEMA_VERSION}; use the release of fancl that wrote it, or a newer one",
         )
 
 
@@ -153,11 +169,16 @@ def get_meta(store: Store, key: str) -> str | None:
 
 
 def _as_state_error(path: Path, error: apsw.Error) -> StateError:
+    kind: StateKind = "other"
+    advice = "check the disk, then start again (nothing recorded is lost)"
     if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):
+        kind = "damaged"
         advice = "the file is damaged; set the state folder aside and restore a copy of it"
     elif isinstance(error, apsw.FullError):
+        kind = "full"
         advice = "the disk is full; free some space and start again (nothing recorded is lost)"
     elif isinstance(error, (apsw.ReadOnlyError, apsw.PermissionsError)):
+        kind = "read-only"
         advice = (
             "this user may not write to it, or the disk is mounted read-only; run the command as "
             "the user the state folder belongs to, or give another folder with --state DIR"
@@ -167,9 +188,11 @@ def _as_state_error(path: Path, error: apsw.Error) -> StateError:
             "check that its folder is there and that this user may write to it, or give another "
             "folder with --state DIR"
         )
-    else:
-        advice = "check the disk, then start again (nothing recorded is lost)"
-    return StateError(f"the database {path} does not work ({error}): {advice}")
+    elif isinstance(error, apsw.IOError):
+        kind = "io"
+    elif isinstance(error, apsw.BusyError):
+        kind = "in-use"
+    return StateError(kind, f"the database {path} does not work ({error}): {advice}")
 
 
 def now() -> str:

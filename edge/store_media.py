@@ -14,7 +14,8 @@ from edge.store import Store, now
 
 MAX_ATTEMPTS = 3
 MediaState = Literal["claimed", "done", "quarantined"]
-TimeSource = Literal["exif", "mtime"]  # the camera's clock, or only the file's
+MediaKind = Literal["image", "video"]
+TimeSource = Literal["exif", "container", "mtime"]  # the camera's clock, or only the file's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,9 @@ def claim(store: Store, sha256: str, files: Sequence[FoundFile]) -> MediaState:
         (deployment_id, now()),
     )
     store.execute(
-        "INSERT INTO media (sha256, deployment_id, state, attempts, num_bytes, seen_at) "
-        "VALUES (?, ?, 'claimed', 0, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO media (sha256, deployment_id, state, attempts, num_bytes, seq, seen_at) "
+        "SELECT ?, ?, 'claimed', 0, ?, coalesce(max(seq), 0) + 1, ? FROM media WHERE true "
+        "ON CONFLICT DO NOTHING",
         (sha256, deployment_id, files[0].num_bytes, now()),
     )
     for file in files:

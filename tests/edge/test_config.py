@@ -23,7 +23,7 @@ def test_a_flag_beats_the_file_which_beats_the_default(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("settle_second = 2", "unknown key settle_second; the keys are after, boxes, event_gap"),
+        ("settle_second = 2", "unknown key settle_second; the keys are after, archive_days"),
         ("after = 'burn'", 'must be one of "keep", "move", "delete"'),
         ("settle_seconds = 'long'", "settle_seconds = 'long' must be a number from 0 to 3600"),
         ("settle_seconds = -1", "must be a number from 0 to 3600"),

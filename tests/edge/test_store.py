@@ -46,9 +46,9 @@ def test_a_transaction_is_all_or_nothing(store):
 
 
 def test_a_schema_of_another_version_is_refused(tmp_path, store):
-    store.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    store.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     for opener in (open_store, open_reader):
-        with pytest.raises(StateError, match="schema version 2, this program knows 1"):
+        with pytest.raises(StateError, match="schema version 99, this program knows"):
             opener(tmp_path / "edge.db")
 
 

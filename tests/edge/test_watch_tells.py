@@ -76,7 +76,7 @@ def test_what_is_recorded_is_told_also_when_the_next_batch_meets_a_full_disk(kno
     def full(state, jpegs):
         calls.append(1)
         if len(calls) > 1:
-            raise StateError("cannot write: No space left on device")
+            raise StateError("full", "cannot write: No space left on device")
         write_crops(state, jpegs)
 
     monkeypatch.setattr(batch, "write_crops", full)
