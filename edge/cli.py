@@ -23,11 +23,13 @@ from edge.encoder import Encoder
 from edge.errors import InputError
 from edge.gallery import Gallery, explain, fit_thresholds, open_gallery
 from edge.inbox import Inbox
+from edge.lines import others_line, summary_line
 from edge.sightings import Judge
+from edge.signals import stopped_by_signals
 from edge.state import StateFolder, find_state, locked
 from edge.store import DECISIONS_KEY, Store, open_store, put_meta
 from edge.text import counted, printable
-from edge.watch import Watch, others_line, stopped_by_signals, summary_line
+from edge.watch import Watch
 
 _watch_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -182,7 +184,7 @@ def _run(watching: Watch, pipeline: Pipeline, inbox: Path, once: bool) -> None:
     if once and not watching.counts and watching.last_scan and watching.last_scan.is_empty:
         typer.echo(f"no pictures in {printable(str(inbox))}")
     else:
-        typer.echo(f"done: {summary_line(watching, rows)}")
+        typer.echo(f"done: {summary_line(watching.counts, rows)}")
     if watching.is_interrupted:
         raise KeyboardInterrupt
 
