@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edge import cli_model, store_report
+from edge import cli_detector, cli_model, store_report
 from edge.cli_common import StateOption, make_group, plain_errors
 from edge.state import find_state
 from edge.store import open_reader
@@ -14,6 +14,7 @@ _quarantine = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Files that could not be used."
 )
 app.add_typer(cli_model.app, name="model")
+app.add_typer(cli_detector.app, name="detector")
 app.add_typer(_quarantine, name="quarantine")
 
 
