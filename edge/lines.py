@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from datetime import datetime
 
 from edge.inbox import Others
@@ -32,12 +31,11 @@ def _named(name: str | None, similarity: float | None) -> str:
     return f"{printable(name)} {similarity:.3f}" if name and similarity is not None else ""
 
 
-def summary_line(counts: Counter[str], rows: Sequence[Record]) -> str:
-    """What a run came to; `rows` are its observations."""
-    decisions = Counter(row["decision"] for row in rows)
+def summary_line(counts: Counter[str], decisions: Counter[str]) -> str:
+    """What a run came to."""
     parts = [
         counted(counts["frames"], "new frame"),
-        counted(len({row["event_id"] for row in rows}), "event"),
+        counted(decisions["events"], "event"),
         *(f"{decisions[kind]} {kind}" for kind in ("match", "new", "review", "unidentifiable")),
         *(f"{counts[kind]} {kind}" for kind in ("blank", "human", "vehicle") if counts[kind]),
         f"{counts['quarantined']} quarantined",

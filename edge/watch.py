@@ -5,49 +5,60 @@ Scanning finds the work; what the kernel reports only ends the pause between two
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import watchfiles
 from rich.progress import Progress
 
 from edge import lines, store_report
-from edge.batch import MAX_MEDIA, Pipeline, run_batch, take_batch
+from edge.batch import MAX_MEDIA, Begun, begin, complete, take_batch
 from edge.config import Settings
-from edge.errors import InputError
-from edge.inbox import FoundFile, Inbox, Scan
+from edge.errors import InputError, StateError
+from edge.hints import hints
+from edge.inbox import FoundFile, Scan
+from edge.operation import Operation
+from edge.pipeline import Pipeline
 from edge.text import counted, printable
+from edge.trouble import Trouble
+from edge.upkeep import Upkeep
 from edge.work import Work, sort_out
 
 _MAX_BATCH_SECONDS = 2.0  # what a power cut can cost
 _LONG_BACKLOG = 2 * MAX_MEDIA
 _TELL_EVERY = 500  # pictures, where there is no terminal to draw a bar on
+_MAX_UNSETTLED = 1000  # events
 _TICK_SECONDS = 1.0  # how soon a stop is noticed while nothing happens
-Tell = Callable[[str], None]
 
 
 class Watch:
     """One run of edge-watch over an inbox."""
 
-    def __init__(self, inbox: Inbox, pipeline: Pipeline, settings: Settings, tell: Tell) -> None:
+    def __init__(self, pipeline: Pipeline, settings: Settings, operation: Operation) -> None:
         self.counts: Counter[str] = Counter()
         self.stop = threading.Event()
         self.is_interrupted = False  # by Ctrl-C
         self.last_scan: Scan | None = None
+        self.in_hand: set[str] = set()  # media claimed and not recorded yet
         self._names_fit = False  # the inbox and the boxes file have a picture in common
-        self._inbox = inbox
+        self._inbox = pipeline.inbox
         self._pipeline = pipeline
         self._settings = settings
-        self._tell = tell
+        self._operation = operation
+        self._tell = operation.log
         self._untold: dict[str, None] = {}  # events whose decision has not been printed yet
-        self._told: dict[str, None] = {}
+        self._told: dict[str, None] = {}  # the newest ones; a late frame may change them
+        self._decisions: Counter[str] = Counter()  # of those told before
         self._batch_size = 4  # grows to what fits into the time
+        self._is_cut_short = False  # the last pass, by its time
 
     def run_once(self) -> None:
-        """Everything that is in the inbox now; waits a little for what is still arriving."""
+        """Everything that is in the inbox now; waits a little for what is still arriving.
+
+        Raises InputError where the inbox cannot be searched.
+        """
         patience = time.monotonic() + 3 * self._settings.settle_seconds
         while (num_left := self.run_pass()) and not self.stop.is_set():
             if time.monotonic() > patience:
@@ -56,68 +67,120 @@ class Watch:
                 )
                 break
             self.stop.wait(0.05 + self._settings.settle_seconds / 4)
+        if self.last_scan and self.last_scan.missing:
+            raise InputError(self.last_scan.missing)
 
     def run_until_stopped(self) -> None:
-        tick = max(0.05, min(_TICK_SECONDS, self._settings.settle_seconds))
-        hints = self._hints(self._inbox.root, tick)
-        pause = 0.0  # what arrives before the kernel is asked to report is found by a second scan
+        """Raises StateError where the state folder fails and waiting does not help."""
+        trouble = Trouble(self._pipeline, self._settings, self._operation, self.stop)
+        upkeep = Upkeep(self._pipeline, self._settings, self._operation)
+        reports = hints(
+            self._inbox.root,
+            self.stop,
+            tick_seconds=max(0.05, min(_TICK_SECONDS, self._settings.settle_seconds)),
+            rescan_seconds=self._settings.rescan_seconds,
+            tell=self._tell,
+        )
         while not self.stop.is_set():
-            num_left = self.run_pass()
-            until = time.monotonic() + pause
-            for changes in hints:
-                if changes or self.stop.is_set() or time.monotonic() >= until:
-                    break
-            pause = self._settings.settle_seconds if num_left else self._settings.rescan_seconds
+            try:
+                self.run_pass(self._settings.rescan_seconds)
+                upkeep.tend()
+                trouble.past()
+            except StateError as error:
+                trouble.sit_out(error, self.in_hand)
+                self.in_hand.clear()
+                continue
+            if not self._is_cut_short:
+                self._pause(reports)
 
-    def run_pass(self) -> int:
-        """One scan and all work found by it; the number of files that must wait."""
+    def _pause(self, reports: Iterator[object]) -> None:
+        """Until something changes, or it is time to look again anyway."""
+        is_soon = self._inbox.is_arriving
+        seconds = self._settings.settle_seconds if is_soon else self._settings.rescan_seconds
+        until = time.monotonic() + seconds
+        for changes in reports:
+            self._operation.beat()
+            if changes or self.stop.is_set() or time.monotonic() >= until:
+                return
+
+    def run_pass(self, seconds: float = math.inf) -> int:
+        """One scan and the work found by it; the number of files that must wait.
+
+        Work that is not begun after so many seconds is left to the next pass, which sees what
+        arrived at other cameras meanwhile.
+        """
         scan = self.last_scan = self._inbox.scan()
+        self._tell_missing(scan)
         self._require_names_fit(scan)
-        work = sort_out(self._pipeline, self._inbox, scan, self.counts, self._tell)
+        work = sort_out(self._pipeline, scan, self.counts, self._tell)
+        self._operation.health.queue(len(work), 0.0)
+        self._operation.beat()
         try:
-            num_left = self._run_batches(work)
+            num_left = self._run_batches(work, time.monotonic() + seconds)
         finally:  # what is recorded is told, also when the next batch met a full disk
             self._tell_sightings([])
         return scan.num_unsettled + num_left
 
-    def _run_batches(self, work: Work) -> int:
+    def _run_batches(self, work: Work, until: float) -> int:
         """The number of files that were not finished."""
         num_files, num_tried, num_done = len(work), 0, 0
+        started = time.monotonic()
         with Progress(disable=num_files < _LONG_BACKLOG, transient=True) as progress:
             bar = progress.add_task("pictures", total=num_files)
-            for batch in self._batches(work):
-                started = time.monotonic()
-                result = run_batch(self._pipeline, batch)
-                self._adapt(len(batch), time.monotonic() - started)
+            for batch, begun in self._begun(work, until):
+                result = complete(self._pipeline, begun)
+                self.in_hand.difference_update(begun.claimed)
+                started = self._adapt(len(batch), started)
                 for file in result.finished:
                     self._inbox.finish(file)
                 self.counts.update(result.counts)
                 num_done += len(result.finished)
+                self._operation.health.count(result.counts)
+                self._operation.health.queue(num_files - num_done, 0.0)
                 self._tell_sightings(result.events)
                 progress.advance(bar, len(batch))
                 num_told, num_tried = num_tried // _TELL_EVERY, num_tried + len(batch)
                 if not progress.console.is_terminal and num_tried // _TELL_EVERY > num_told:
                     self._tell(f"{num_tried} of {num_files} pictures")
+        self._is_cut_short = num_tried < num_files
         return num_files - num_done
 
-    def events_told(self) -> list[str]:
-        return list(self._told)
+    def _begun(self, work: Work, until: float) -> Iterator[tuple[list[FoundFile], Begun]]:
+        """Batches, each with the next one already being decoded.
 
-    def _batches(self, work: Work) -> Iterator[list[FoundFile]]:
-        """Retries come last, so that a file that ends the program holds up nothing else."""
-        fresh = work.fresh
-        while fresh and not self.stop.is_set():
-            batch = take_batch(fresh, self._batch_size)
-            fresh = fresh[len(batch) :]
-            yield batch
+        Retries come last and one by one, so that a file that ends the program holds up nothing
+        else and takes nothing with it.
+        """
+        ahead: tuple[list[FoundFile], Begun] | None = None
+        position = 0
+        while position < len(work.fresh) and self._may_begin(until):
+            batch = take_batch(work.fresh, position, self._batch_size)
+            position += len(batch)
+            following = (batch, self._begin(batch))
+            if ahead is not None:
+                yield ahead
+            ahead = following
+        if ahead is not None:
+            yield ahead
         for file in work.retry:
-            if self.stop.is_set():
+            if not self._may_begin(until):
                 return
-            yield [file]
+            yield [file], self._begin([file])
 
-    def _adapt(self, num_media: int, seconds: float) -> None:
-        fitting = int(num_media * _MAX_BATCH_SECONDS / max(seconds, 1e-3))
+    def _may_begin(self, until: float) -> bool:
+        return not self.stop.is_set() and time.monotonic() < until
+
+    def _begin(self, batch: list[FoundFile]) -> Begun:
+        begun = begin(self._pipeline, batch)
+        self.in_hand.update(begun.claimed)
+        return begun
+
+    def _adapt(self, num_media: int, started: float) -> float:
+        """Batches that fit into the time; gives the moment at which the next one starts."""
+        now = time.monotonic()
+        fitting = int(num_media * _MAX_BATCH_SECONDS / max(now - started, 1e-3))
         self._batch_size = max(1, min(MAX_MEDIA, fitting, 2 * self._batch_size))
+        return now
 
     def _require_names_fit(self, scan: Scan) -> None:
         """Before anything is recorded: not one common name means names of another root."""
@@ -142,23 +205,15 @@ class Watch:
         for event_id in complete:
             for row in store_report.event_rows(self._pipeline.store, event_id):
                 self._tell(lines.sighting_line(row))
-                self._told[event_id] = None
+            self._told[event_id] = None
+        settled = list(self._told)[:-_MAX_UNSETTLED]
+        self._decisions += self._count(settled)
+        for event_id in settled:
+            del self._told[event_id]
 
-    def _hints(self, root: Path, tick_seconds: float) -> Iterator[object]:
-        """Yields what changed, something empty every tick; silent only in between."""
-        try:
-            yield from watchfiles.watch(
-                root,
-                watch_filter=None,
-                debounce=500,
-                stop_event=self.stop,
-                rust_timeout=int(tick_seconds * 1000),
-                yield_on_timeout=True,
-            )
-        except (OSError, RuntimeError) as error:
-            self._tell(
-                f"the system does not report new files here ({error}); the inbox is searched "
-                f"every {self._settings.rescan_seconds:g} s instead"
-            )
-        while not self.stop.wait(tick_seconds):
-            yield ()
+    def _tell_missing(self, scan: Scan) -> None:
+        if scan.missing is None:
+            self._operation.health.clear("inbox")
+            return
+        self._operation.health.fail("inbox", scan.missing, "the search goes on by itself")
+        self._operation.log.error("inbox", scan.missing)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge import store_media
-from edge.batch import Pipeline, dispose_files, put_aside
+from edge.batch import dispose_files, put_aside
 from edge.errors import MediaError, MediaReason
-from edge.inbox import FoundFile, Inbox, Scan
+from edge.inbox import FoundFile, Scan
+from edge.pipeline import Pipeline
 from edge.store_media import MAX_ATTEMPTS, KnownFile
 
 
@@ -25,23 +26,23 @@ class Work:
 
 def sort_out(
     pipeline: Pipeline,
-    inbox: Inbox,
     scan: Scan,
     counts: Counter[str],
     tell: Callable[[str], None],
 ) -> Work:
     """Finishes what is known and what cannot be used; the rest is the work."""
-    _forget_readable(pipeline, inbox, scan)
+    _forget_readable(pipeline, scan)
     work = Work(fresh=[], retry=[])
     disposable: list[tuple[FoundFile, str]] = []
+    all_known = store_media.find_all_known(pipeline.store, scan.ready)
     for file in scan.ready:
-        known = store_media.find_known(pipeline.store, file)
+        known = all_known.get(file.path)
         if known is None or known.reason == "unreadable":
             if file.problem is None:
                 work.fresh.append(file)
             else:
                 _leave_out(pipeline, file, file.problem, known, counts, tell)
-                inbox.finish(file)
+                pipeline.inbox.finish(file)
             continue
         if known.state == "claimed" and known.attempts < MAX_ATTEMPTS:
             work.retry.append(file)
@@ -51,7 +52,7 @@ def sort_out(
             counts["quarantined"] += 1
         if known.state == "done" and known.sha256:
             disposable.append((file, known.sha256))
-        inbox.finish(file)
+        pipeline.inbox.finish(file)
     dispose_files(pipeline, disposable)
     return work
 
@@ -72,9 +73,9 @@ def _leave_out(
         tell(f"the folder {file.display} is left out: {detail}")
 
 
-def _forget_readable(pipeline: Pipeline, inbox: Inbox, scan: Scan) -> None:
+def _forget_readable(pipeline: Pipeline, scan: Scan) -> None:
     """A folder that could not be read and now can is nothing to look after any more."""
-    root = os.fsencode(inbox.root) + b"/"
+    root = os.fsencode(pipeline.inbox.root) + b"/"
     readable = [
         path
         for path in store_media.unreadable_places(pipeline.store)
