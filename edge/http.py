@@ -32,6 +32,7 @@ _MAX_CONNECTIONS = 8
 _MAX_HEAD_BYTES = 8192  # request line and headers together
 _HEAD_SECONDS = 5.0  # for all of them
 _SEND_SECONDS = 5.0
+_POLL_SECONDS = 0.5  # how soon the end of the watch is noticed
 _HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})  # against DNS rebinding; any port
 _SOCKET_MODE = 0o660
 _TEXT = "text/plain; charset=utf-8"
@@ -60,7 +61,9 @@ def served(
     if server is None:
         yield
         return
-    thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, args=(_POLL_SECONDS,), name="http", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -169,6 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: _Server
     timeout = _SEND_SECONDS
+    default_request_version = "HTTP/1.0"  # so that a refusal of nonsense has a head, too
 
     def setup(self) -> None:
         super().setup()
