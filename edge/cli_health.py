@@ -131,7 +131,8 @@ def _doctor(
 ) -> None:
     """Examine this device, with advice; exit 0 when well, 1 with advice, 2 with a problem.
 
-    Takes some seconds, two of them for writing to the disk of the state folder. Changes nothing.
+    Takes some seconds, two of them for writing to the disk of the state folder. Changes no setting
+    and no record.
     """
     folder = find_state(state)
     settings, findings = _read_settings(config_file)

@@ -98,7 +98,8 @@ def check_model(examined: Examined) -> Finding:
         measured = speed.measure(encoder, time.perf_counter)
     except ModelError as error:
         return problem("model", *_halves(str(error)))
-    rate = f"{measured.crops_per_second:.3g} animals a second"
+    decimals = 1 if measured.crops_per_second < 10 else 0
+    rate = f"{measured.crops_per_second:,.{decimals}f} animals a second"
     name = printable(encoder.manifest.name)
     if measured.crops_per_second < _SLOW_CROPS_PER_SECOND:
         return advise(

@@ -96,7 +96,7 @@ class Health:
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         """`clock` gives monotonic seconds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come while the same thread holds it
         self._clock = clock
         self._now = now
         self._started = self._last_progress = clock()

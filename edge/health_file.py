@@ -31,7 +31,7 @@ class Report:
     """The file as it was read."""
 
     pid: int
-    boot_id: str
+    boot_id: str | None
     monotonic: float  # seconds, when it was written
     written_at: str  # UTC, as the system's clock had it
     inbox: str  # printable
@@ -63,7 +63,7 @@ class HealthFile:
         self._written: float | None = None
         self._told: object = None
         before = read_report(folder)
-        if before is not None and before.boot_id == self._boot_id:
+        if before is not None and not _is_of_another_start(before, clock()):
             health.measured(num_restarts=before.snapshot.gauges.num_restarts + 1)
 
     def save_if_due(self) -> None:
@@ -149,7 +149,7 @@ def is_held(folder: StateFolder) -> bool:
 def judge(folder: StateFolder, monotonic: float) -> Verdict:
     """How the service over a state folder is, now; raises OSError where that cannot be seen."""
     report, held = read_report(folder), is_held(folder)
-    if report is None or not held or report.has_ended or not _is_alive(report):
+    if report is None or not held or report.has_ended or not _is_alive(report, monotonic):
         return _not_running(report, held)
     age = monotonic - report.monotonic
     if age > _STALE_SECONDS:
@@ -170,8 +170,16 @@ def judge(folder: StateFolder, monotonic: float) -> Verdict:
     )
 
 
-def _is_alive(report: Report) -> bool:
-    if report.boot_id != boot_id():
+def _is_of_another_start(report: Report, monotonic: float) -> bool:
+    """Whether the system was started since the report was written."""
+    here = boot_id()
+    if report.boot_id is not None and here is not None:
+        return report.boot_id != here
+    return report.monotonic > monotonic  # a later time than now
+
+
+def _is_alive(report: Report, monotonic: float) -> bool:
+    if _is_of_another_start(report, monotonic):
         return False
     try:
         os.kill(report.pid, 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -52,6 +53,7 @@ class Log:
         self._out = out
         self._err = err
         self._kinds: dict[str, _Kind] = {}
+        self._lock = threading.RLock()  # the endpoints warn from threads of their own
 
     def __call__(self, message: str) -> None:
         self._write("info", "told", message, {})
@@ -67,28 +69,32 @@ class Log:
 
     def flush(self) -> None:
         """Sums up the kinds whose minute is over; to be called now and then."""
-        now = self._clock()
-        for kind, said in list(self._kinds.items()):
-            if now - said.since >= _WINDOW_SECONDS:
-                self._end_window(kind, said)
+        self._sum_up(_WINDOW_SECONDS)
 
     def close(self) -> None:
         """Sums up every kind."""
-        for kind, said in list(self._kinds.items()):
-            self._end_window(kind, said)
+        self._sum_up(0.0)
+
+    def _sum_up(self, min_age_seconds: float) -> None:
+        with self._lock:
+            now = self._clock()
+            for kind, said in list(self._kinds.items()):
+                if now - said.since >= min_age_seconds:
+                    self._end_window(kind, said)
 
     def _limited(
         self, level: Level, kind: str, message: str, fields: dict[str, FieldValue]
     ) -> None:
-        self.flush()
-        if kind not in self._kinds and len(self._kinds) >= _MAX_KINDS:
-            kind = "other"
-        said = self._kinds.setdefault(kind, _Kind(level=level, since=self._clock()))
-        if said.num_written >= _MAX_LINES_A_WINDOW:
-            said.num_left_out += 1
-            return
-        said.num_written += 1
-        self._write(level, kind, message, fields)
+        with self._lock:
+            self.flush()
+            if kind not in self._kinds and len(self._kinds) >= _MAX_KINDS:
+                kind = "other"
+            said = self._kinds.setdefault(kind, _Kind(level=level, since=self._clock()))
+            if said.num_written >= _MAX_LINES_A_WINDOW:
+                said.num_left_out += 1
+                return
+            said.num_written += 1
+            self._write(level, kind, message, fields)
 
     def _end_window(self, kind: str, said: _Kind) -> None:
         del self._kinds[kind]

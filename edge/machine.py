@@ -122,6 +122,9 @@ def throttling(root: Path = Path("/sys/devices/platform")) -> list[str] | None:
     return None
 
 
-def boot_id() -> str:
-    """Of this start of the system."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+def boot_id(file: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
+    """Of this start of the system; None where a service may not see it (ProcSubset=pid)."""
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None

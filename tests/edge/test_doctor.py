@@ -94,7 +94,8 @@ def test_the_kernel_of_this_machine_answers():
     assert machine.mount_of(Path.cwd()).kind
     assert machine.memory().total_bytes > 0
     assert isinstance(machine.is_clock_synchronised(), bool)
-    assert len(machine.boot_id()) == 36
+    assert len(machine.boot_id() or "") == 36
+    assert machine.boot_id(Path("/absent")) is None
 
 
 def test_the_card_is_measured_and_nothing_is_left_behind(tmp_path, quick_card):

@@ -126,6 +126,14 @@ def test_a_file_that_cannot_be_written_is_a_reason_not_a_crash(folder, clock):
     assert health.snapshot().state == "ok"
 
 
+def test_old_news_is_recognised_where_the_start_has_no_name(folder, clock, monkeypatch):
+    """As in a service that may not see /proc/sys."""
+    monkeypatch.setattr(health_file, "boot_id", lambda: None)
+    with running(folder, clock):
+        assert judge(folder, clock()).is_running
+        assert not judge(folder, clock() - 1000).is_running  # the clock began anew since
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"format": 1}', '{"format": 2, "pid": 1}', "\x00" * 500]
 )
