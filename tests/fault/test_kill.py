@@ -41,7 +41,7 @@ def kill_at_random(place: Place, block: Block, rng: random.Random) -> int:
             done = len(harness.done_now(place))
             progressed += done > before
             before = done
-    harness.finish(place)
+    harness.finish_and_idle(place)
     harness.check(place, jpegs)
     return progressed
 
@@ -93,5 +93,5 @@ def test_a_worker_that_dies_costs_nothing(tmp_path: Path, how: signal.Signals) -
     if not num_killed:
         pytest.skip("pictures are not decoded in processes of their own")
     print(f"{num_killed} workers ended by {how.name}, {len(jpegs)} files")
-    harness.finish(place)
+    harness.finish_and_idle(place)
     harness.check(place, jpegs)
