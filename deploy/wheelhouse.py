@@ -109,11 +109,13 @@ def fill(folder: Path, platform: str, python_version: str) -> None:
 
 def _resolve(platform: str, python_version: str, lock: Path) -> None:
     uv = Path(sysconfig.get_path("scripts")) / "uv"
+    command = [str(uv), "pip", "compile", "--quiet", "--generate-hashes"]
+    command += ["--only-binary", ":all:", "--python-version", python_version]
+    command += ["--python-platform", f"{platform}-manylinux_2_{NEWEST_GLIBC}"]
+    command += ["--extra", "edge", "--output-file", str(lock)]
+    command += [str(DEPLOY.parent / "pyproject.toml"), "-"]
     _run(
-        [str(uv), "pip", "compile", "--quiet", "--generate-hashes", "--only-binary", ":all:"]
-        + ["--python-platform", f"{platform}-manylinux_2_{NEWEST_GLIBC}"]
-        + ["--python-version", python_version, "--extra", "edge", "--output-file", str(lock)]
-        + [str(DEPLOY.parent / "pyproject.toml"), "-"],
+        command,
         told="pip\n",  # the device's Python may come without it
         failing=f"no set of binary wheels fits Python {python_version} on {platform}",
     )
@@ -122,11 +124,13 @@ def _resolve(platform: str, python_version: str, lock: Path) -> None:
 def _download(platform: str, python_version: str, lock: Path, folder: Path) -> None:
     abi = "cp" + python_version.replace(".", "")
     tags = [word for tag in platform_tags(platform) for word in ("--platform", tag)]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--require-hashes", "--only-binary", ":all:", "--implementation", "cp"]
+    command += ["--python-version", python_version, *tags]
+    command += ["--abi", abi, "--abi", "abi3", "--abi", "none"]
+    command += ["--dest", str(folder), "--requirement", str(lock)]
     _run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        + ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python_version]
-        + ["--abi", abi, "--abi", "abi3", "--abi", "none", *tags]
-        + ["--dest", str(folder), "--requirement", str(lock)],
+        command,
         told="",
         failing="the wheels could not be fetched",
     )
@@ -151,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("platform", help="of the device: " + ", ".join(PLATFORMS))
     parser.add_argument("python_version", help="of the device, as 3.11")
-    parser.add_argument("--wheel", type=Path, help="of fancl; without it only the target is checked")
+    parser.add_argument("--wheel", type=Path, help="of fancl; without it, only checks the target")
     parser.add_argument("--out", type=Path, default=Path("dist"), help="where the folder goes")
     given = parser.parse_args()
     try:
