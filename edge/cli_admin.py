@@ -1,10 +1,10 @@
-"""edge-admin: the model on this device, and the files that could not be used."""
+"""edge-admin: the model, the files that could not be used, how the service and the device are."""
 
 from __future__ import annotations
 
 import typer
 
-from edge import cli_model, store_report
+from edge import cli_detector, cli_health, cli_model, store_report
 from edge.cli_common import StateOption, make_group, plain_errors
 from edge.state import find_state
 from edge.store import open_reader
@@ -14,7 +14,9 @@ _quarantine = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Files that could not be used."
 )
 app.add_typer(cli_model.app, name="model")
+app.add_typer(cli_detector.app, name="detector")
 app.add_typer(_quarantine, name="quarantine")
+cli_health.add_verbs(app)
 
 
 @_quarantine.command("list", epilog="Example: edge-admin quarantine list")

@@ -1,0 +1,130 @@
+"""What the kernel tells of this machine: mounts, memory, clock, temperature, supply.
+
+Each function gives None where this machine has no such thing, and raises OSError where the kernel
+does not let us look.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_TIMEX_BYTES = 512  # struct timex is 208 on 64 bit; all zero means: only read
+# Bits of the firmware's get_throttled, of now and of any time since the start.
+_THROTTLED_BITS = {
+    0: "the supply voltage is too low",
+    2: "the processor is slowed down",
+    3: "the processor is near its heat limit",
+    16: "the supply voltage was too low",
+    18: "the processor was slowed down",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    place: Path
+    kind: str  # as the kernel names it: ext4, vfat, nfs4
+    is_read_only: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    free_bytes: int  # for an ordinary user
+    free_files: int | None  # None: this file system has no fixed number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    total_bytes: int
+    available_bytes: int
+    swap_bytes: int
+
+
+def mount_of(path: Path, table: str | None = None) -> Mount:
+    """The mount a path lies on; `table` in the form of /proc/self/mountinfo."""
+    if table is None:
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    wanted = path.resolve()
+    best: Mount | None = None
+    for line in table.splitlines():
+        before, _, after = line.partition(" - ")
+        words, kind = before.split(" "), after.split(" ")[0]
+        place = Path(_unescaped(words[4]))
+        deeper = best is None or len(place.parts) >= len(best.place.parts)
+        if wanted.is_relative_to(place) and deeper:  # the last of equals covers those before it
+            read_only = "ro" in words[5].split(",") or "ro" in after.split(" ")[-1].split(",")
+            best = Mount(place=place, kind=kind, is_read_only=read_only)
+    if best is None:
+        raise OSError(f"no mount is known for {path}")
+    return best
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def space_of(folder: Path) -> Space:
+    found = os.statvfs(folder)
+    return Space(
+        free_bytes=found.f_bavail * found.f_frsize,
+        free_files=found.f_favail if found.f_files else None,
+    )
+
+
+def memory(table: str | None = None) -> Memory:
+    """`table` in the form of /proc/meminfo."""
+    if table is None:
+        table = Path("/proc/meminfo").read_text(encoding="ascii")
+    pairs = (line.partition(":") for line in table.splitlines())
+    kilobytes = {name: int(rest.split()[0]) for name, _, rest in pairs}
+    return Memory(
+        total_bytes=kilobytes["MemTotal"] * 1024,
+        available_bytes=kilobytes["MemAvailable"] * 1024,
+        swap_bytes=kilobytes["SwapTotal"] * 1024,
+    )
+
+
+def is_clock_synchronised() -> bool:
+    """Whether the kernel was told so by a time service; the call changes nothing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    state = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    if state < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return bool(state != _TIME_ERROR)
+
+
+def has_hardware_clock(root: Path = Path("/sys/class/rtc")) -> bool:
+    return any(root.glob("rtc*"))
+
+
+def temperature_celsius(root: Path = Path("/sys/class/thermal")) -> float | None:
+    """The warmest of the processor's sensors."""
+    degrees = []
+    for sensor in root.glob("thermal_zone*/temp"):
+        try:
+            degrees.append(int(sensor.read_text()) / 1000)
+        except (OSError, ValueError):
+            continue  # a sensor that is switched off
+    sane = [one for one in degrees if -60 < one < 150]
+    return max(sane, default=None)
+
+
+def throttling(root: Path = Path("/sys/devices/platform")) -> list[str] | None:
+    """What a Raspberry Pi's firmware has to complain of, as clauses; None on other machines."""
+    for file in root.glob("soc*/soc*firmware/get_throttled"):
+        bits = int(file.read_text().strip(), 16)
+        return [clause for bit, clause in _THROTTLED_BITS.items() if bits >> bit & 1]
+    return None
+
+
+def boot_id(file: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
+    """Of this start of the system; None where a service may not see it (ProcSubset=pid)."""
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None
