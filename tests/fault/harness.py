@@ -165,6 +165,23 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def kill_alone(process: subprocess.Popen[bytes]) -> set[tuple[int, str]]:
+    """Kills the process but not what it started: those are given back, as (pid, birth)."""
+    left = {(pid, birth_of(pid)) for pid in descendants(process.pid)}
+    process.kill()
+    process.wait()
+    return left
+
+
+def birth_of(pid: int) -> str:
+    """When it was started, in ticks since the system was; '' where it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if words[0] == "Z" else words[19]
+
+
 def descendants(pid: int) -> list[int]:
     """The processes that it started, and those that they started."""
     found: list[int] = []

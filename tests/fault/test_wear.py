@@ -11,7 +11,7 @@ import pytest
 from . import harness
 from .harness import FULL, make_place, pictures
 
-NUM_FRAMES = 300 if FULL else 40
+NUM_FRAMES = 1000 if FULL else 100
 MAX_KB_A_FRAME = 40
 MAX_SYNCS_A_FRAME = 3  # of the database's log: the attempt, the record, where the file went
 _CALL = re.compile(r"\d+ +(\w+)\(\d+<([^>]*)>.*= (-?\d+)")
