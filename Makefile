@@ -57,8 +57,8 @@ imports: env  ## who may import whom
 
 ci: lint types imports test test-edge  ## everything the build server runs
 
-fault: env  ## kills and full disks
-	@$(PY) -m pytest -q -m fault
+fault: env  ## kills, power cuts, failing and full disks: 15 minutes, or all of it with FULL=1, which goes on where it stopped
+	@FULL=$(FULL) $(PY) -m pytest -q -s -m fault
 
 bench-demo: env  ## the demo over fresh pairs of seeds: two, or ten with FULL=1; goes on where it stopped
 	@$(PY) benchmarks/demo_seeds.py --out benchmarks/results/demo --pairs $(if $(FULL),10,2)

@@ -6,6 +6,7 @@ All of it stays at the border: commands, files, and the tables of the database r
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import os
 import random
@@ -22,9 +23,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import apsw
-import cv2
 
 from ..edge.conftest import age, draw, save, write_model
 
@@ -85,6 +86,12 @@ def make_place(
     place.inbox.mkdir(parents=True, exist_ok=True)
     place.settings.write_text("settle_seconds = 0.1\nrescan_seconds = 1.0\n")
     return place
+
+
+def copied(place: Place, folder: Path) -> Place:
+    """The same device with a state folder of its own."""
+    shutil.copytree(place.state, folder / "state")
+    return dataclasses.replace(place, state=folder / "state", log=folder / "log.txt")
 
 
 def start(
@@ -158,6 +165,23 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def kill_alone(process: subprocess.Popen[bytes]) -> set[tuple[int, str]]:
+    """Kills the process but not what it started: those are given back, as (pid, birth)."""
+    left = {(pid, birth_of(pid)) for pid in descendants(process.pid)}
+    process.kill()
+    process.wait()
+    return left
+
+
+def birth_of(pid: int) -> str:
+    """When it was started, in ticks since the system was; '' where it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if words[0] == "Z" else words[19]
+
+
 def descendants(pid: int) -> list[int]:
     """The processes that it started, and those that they started."""
     found: list[int] = []
@@ -198,10 +222,10 @@ def strace() -> str | None:
 
 
 @cache
-def _template(animal: str, shot: int, folder: str) -> bytes:
-    path = Path(folder) / f"{animal}{shot}.jpg"
-    image = cv2.cvtColor(draw(animal, shot=shot, side=SIDE), cv2.COLOR_BGR2RGB)
-    return save(path, image, taken=FIRST_SHOT.isoformat()).read_bytes()
+def _drawing(number: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        image = draw("ABCDEFGH"[number // 12 % 8], shot=number, side=SIDE)
+        return save(Path(folder) / "a.jpg", image, taken=FIRST_SHOT.isoformat()).read_bytes()
 
 
 def picture(number: int, num_drawings: int = 10**9) -> bytes:
@@ -209,10 +233,8 @@ def picture(number: int, num_drawings: int = 10**9) -> bytes:
 
     Bursts of four frames at each of three cameras, five minutes apart.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        drawing = number % num_drawings
-        data = _template("ABCDEFGH"[drawing // 12 % 8], drawing, folder)
     moment = FIRST_SHOT + timedelta(seconds=300 * (number // 12) + 10 * (number % 12))
+    data = _drawing(number % num_drawings)
     return data.replace(FIRST_SHOT.strftime(_DATE).encode(), moment.strftime(_DATE).encode())
 
 
@@ -284,18 +306,26 @@ def reading(place: Place) -> Iterator[apsw.Connection]:
             connection.close()
 
 
-def done_now(place: Place) -> set[str]:
-    """What a reader sees as done beside the device at work; nothing before there are tables."""
+def query(place: Place, sql: str, *values: str) -> list[tuple[Any, ...]]:
+    """What a reader sees beside the device at work; nothing before there are tables."""
     if not place.database.is_file():
-        return set()
+        return []
     connection = apsw.Connection(str(place.database), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(2000)
-        return {row[0] for row in connection.execute("SELECT sha256 FROM media WHERE state='done'")}
+        return list(connection.execute(sql, values))
     except (apsw.SQLError, apsw.CantOpenError):
-        return set()
+        return []
     finally:
         connection.close()
+
+
+def done_now(place: Place) -> set[str]:
+    return {row[0] for row in query(place, "SELECT sha256 FROM media WHERE state = 'done'")}
+
+
+def num_done_now(place: Place) -> int:
+    return sum(row[0] for row in query(place, "SELECT count(*) FROM media WHERE state = 'done'"))
 
 
 def check(place: Place, jpegs: Sequence[bytes]) -> None:
@@ -355,7 +385,7 @@ def _check_rows(place: Place, database: apsw.Connection, contents: set[str]) -> 
         path = place.state / "crops" / f"{crop}.jpg"
         assert sha256(path.read_bytes()) == crop
     disposed = database.execute(
-        "SELECT disposed_to FROM media_path WHERE disposed_to IS NOT NULL AND disposed_to LIKE '%/%'"
+        "SELECT disposed_to FROM media_path WHERE disposed_to LIKE 'archive/%'"
     )
     assert [name for (name,) in disposed if not (place.state / name).is_file()] == []
     assert _num_wrong_events(database) == 0

@@ -52,16 +52,17 @@ def fill(disk: Path) -> None:
 @pytest.mark.fault
 @pytest.mark.root
 @pytest.mark.timeout(24 * 3600 if FULL else 900)
-@pytest.mark.xfail(strict=False, reason="edge-watch does not wait yet until a full disk is freed")
 def test_a_full_disk_stops_nothing_for_good(tmp_path: Path) -> None:
     rng = random.Random(harness.seed_of("full disk"))
     disk = tmp_path / "disk"
     ledger = Ledger("full-disk")
-    jpegs = pictures(NUM_CYCLES * FILES_A_CYCLE)
+    jpegs = pictures(NUM_CYCLES * FILES_A_CYCLE + 1)
     with small_disk(disk):
         place = make_place(tmp_path / "device", "keep", state=disk / "state")
         process = harness.start(place)
         try:
+            harness.put(place.inbox, len(jpegs) - 1, jpegs[-1])
+            assert harness.wait_until(lambda: harness.num_done_now(place) == 1, 60)
             for number in range(NUM_CYCLES):
                 resumed = one_cycle(place, process, disk, jpegs, number, rng)
                 ledger.add(cycle=number, resumed_after_seconds=round(resumed, 1), lost=0)
@@ -91,7 +92,7 @@ def one_cycle(
     assert process.poll() is None, place.log.read_text()[-2000:]
     (disk / "filler").unlink()
     freed = time.monotonic()
-    arrived = {harness.sha256(jpeg) for jpeg in jpegs[: first + FILES_A_CYCLE]}
+    arrived = {harness.sha256(jpeg) for jpeg in [*jpegs[: first + FILES_A_CYCLE], jpegs[-1]]}
     done = harness.wait_until(lambda: harness.done_now(place) == arrived, RESUMES_SECONDS)
     assert process.poll() is None, place.log.read_text()[-2000:]
     assert done, f"{len(arrived - harness.done_now(place))} files not done after a minute"

@@ -32,15 +32,18 @@ def kill_at_random(place: Place, block: Block, rng: random.Random) -> int:
     jpegs = pictures(block.num_files)
     usual = harness.start_seconds(place)
     progressed, before = 0, 0
+    orphans: set[tuple[int, str]] = set()
     with harness.feeding(place.inbox, jpegs, rng, 1.2 * usual * block.num_kills):
         for _ in range(block.num_kills):
             process = harness.start(place)
             time.sleep(rng.uniform(0.05, 2.5 * usual))  # from within the start to well at work
             assert process.poll() is None, place.log.read_text()[-2000:]
-            harness.kill(process)
+            orphans |= harness.kill_alone(process)
             done = len(harness.done_now(place))
             progressed += done > before
             before = done
+    alive = {(pid, birth) for pid, birth in orphans if birth and birth == harness.birth_of(pid)}
+    assert not alive, f"{len(alive)} processes of a killed device live on"
     harness.finish_and_idle(place)
     harness.check(place, jpegs)
     return progressed

@@ -7,7 +7,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import apsw
 import cv2
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ NUM_OTHERS = 30
 
 def poison(inbox: Path) -> str:
     """A large noisy PNG takes long enough to decode to be caught in the act; its sha256."""
-    noise = np.random.default_rng(1).integers(0, 256, (5000, 7000, 3), dtype=np.uint8)
+    noise = np.random.default_rng(1).integers(0, 256, (4000, 4500, 3), dtype=np.uint8)
     data = cv2.imencode(".png", noise, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
     path = inbox / "cam0" / "poison.png"
     path.parent.mkdir(exist_ok=True)
@@ -33,25 +32,14 @@ def poison(inbox: Path) -> str:
 
 def row_of(place: Place, sha256: str) -> tuple[str, int] | None:
     """(state, attempts)"""
-    if not place.database.is_file():
-        return None
-    connection = apsw.Connection(str(place.database), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        connection.set_busy_timeout(2000)
-        rows = list(
-            connection.execute("SELECT state, attempts FROM media WHERE sha256 = ?", (sha256,))
-        )
-    except (apsw.SQLError, apsw.CantOpenError):
-        return None
-    finally:
-        connection.close()
+    rows = harness.query(place, "SELECT state, attempts FROM media WHERE sha256 = ?", sha256)
     return rows[0] if rows else None
 
 
 def end_its_reader(place: Place, process: subprocess.Popen[bytes], sha256: str) -> None:
     """Aborts the processes that decode as soon as the picture is claimed; else the whole device."""
-    seen = 0
-    until = time.monotonic() + 90
+    seen = (row_of(place, sha256) or ("", 0))[1]
+    until = time.monotonic() + 45
     while time.monotonic() < until and process.poll() is None:
         row = row_of(place, sha256)
         if row and row[0] == "quarantined":
