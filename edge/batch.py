@@ -133,7 +133,7 @@ def _claim(
         return claimed, known
     with pipeline.store.transaction():
         for medium in media_of.values():
-            state = store_media.claim(pipeline.store, medium.sha256, medium.files)
+            state = store_media.claim(pipeline.store, medium.sha256, medium.files, None, None)
             if state == "claimed":
                 claimed.append(medium)
                 result.counts["copies"] += len(medium.files) - 1
@@ -193,10 +193,18 @@ def _find_objects(boxes: BoxesFile | None, files: list[FoundFile]) -> list[Found
 def _outcome(frame: Frame, file: FoundFile, found: list[FoundObject] | None) -> Outcome:
     height, width = frame.image_HWC.shape[:2]
     return Outcome(
+        kind="image",
         width=width,
         height=height,
+        num_frames=None,
+        duration_seconds=None,
         captured_at=frame.captured_at or datetime.fromtimestamp(file.mtime_ns / 1e9),
         time_source="mtime" if frame.captured_at is None else "exif",
+        utc_offset_minutes=None,
+        latitude=None,
+        longitude=None,
+        camera=None,
+        damage=None,
         observation_type=_observation_type(found),
     )
 

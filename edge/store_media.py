@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -32,36 +33,58 @@ class KnownFile:
 class Outcome:
     """What is recorded of a decoded medium beside its detections."""
 
-    width: int  # pixels
+    kind: MediaKind
+    width: int  # pixels, upright
     height: int
+    num_frames: int | None  # of a clip: frames looked at; None: a still picture
+    duration_seconds: float | None  # of a clip
     captured_at: datetime
     time_source: TimeSource
+    utc_offset_minutes: int | None  # of captured_at, where the camera wrote it
+    latitude: float | None  # degrees, WGS 84, where the camera wrote them
+    longitude: float | None
+    camera: str | None  # its serial number, else its model
+    damage: str | None  # what is broken although it decodes; None: nothing found
     observation_type: ObservationType
 
 
 def find_known(store: Store, file: FoundFile) -> KnownFile | None:
-    key = (file.path_bytes, file.num_bytes, file.mtime_ns)
-    rows = store.execute(
-        "SELECT state, sha256, attempts, reason FROM media_path JOIN media USING (sha256) "
+    return find_all_known(store, [file]).get(file.path)
+
+
+def find_all_known(store: Store, files: Iterable[FoundFile]) -> dict[str, KnownFile]:
+    """What is recorded, by `FoundFile.path`; 100,000 files take about a second."""
+    keys = [(file.path_bytes, file.num_bytes, file.mtime_ns) for file in files]
+    rows = store.execute_many(
+        "SELECT path, state, sha256, attempts, reason FROM media_path JOIN media USING (sha256) "
         "WHERE path = ? AND media_path.num_bytes = ? AND mtime_ns = ?",
-        key,
+        keys,
     )
-    if rows:
-        state, sha256, attempts, reason = rows[0]
-        return KnownFile(state=state, sha256=sha256, attempts=attempts, reason=reason)
-    rows = store.execute(
-        "SELECT sha256, reason FROM quarantine WHERE path = ? AND num_bytes = ? AND mtime_ns = ?",
-        key,
+    known = {path: _known(*values) for path, *values in rows}
+    rows = store.execute_many(
+        "SELECT path, 'quarantined', sha256, 0, reason FROM quarantine "
+        "WHERE path = ? AND num_bytes = ? AND mtime_ns = ?",
+        (key for key in keys if key[0] not in known),
     )
-    if rows:
-        return KnownFile(state="quarantined", sha256=rows[0][0], attempts=0, reason=rows[0][1])
-    return None
+    known.update({path: _known(*values) for path, *values in rows})
+    return {os.fsdecode(path): one for path, one in known.items()}
 
 
-def claim(store: Store, sha256: str, files: Sequence[FoundFile]) -> MediaState:
+def _known(state: MediaState, sha256: str | None, attempts: int, reason: str | None) -> KnownFile:
+    return KnownFile(state=state, sha256=sha256, attempts=attempts, reason=reason)
+
+
+def claim(
+    store: Store,
+    sha256: str,
+    files: Sequence[FoundFile],
+    boot_id: str | None,
+    clock_trusted: bool | None,
+) -> MediaState:
     """The state of a medium found under these names, one more attempt counted if it is open.
 
-    Call it in a transaction that ends before decoding begins.
+    Call it in a transaction that ends before decoding begins. `boot_id` names the start of the
+    system, `clock_trusted` says whether its clock can be believed; None where not known.
     """
     deployment_id = files[0].deployment_id
     store.execute(
@@ -69,10 +92,11 @@ def claim(store: Store, sha256: str, files: Sequence[FoundFile]) -> MediaState:
         (deployment_id, now()),
     )
     store.execute(
-        "INSERT INTO media (sha256, deployment_id, state, attempts, num_bytes, seq, seen_at) "
-        "SELECT ?, ?, 'claimed', 0, ?, coalesce(max(seq), 0) + 1, ? FROM media WHERE true "
+        "INSERT INTO media (sha256, deployment_id, state, attempts, num_bytes, seq, boot_id, "
+        "clock_trusted, seen_at) "
+        "SELECT ?, ?, 'claimed', 0, ?, coalesce(max(seq), 0) + 1, ?, ?, ? FROM media WHERE true "
         "ON CONFLICT DO NOTHING",
-        (sha256, deployment_id, files[0].num_bytes, now()),
+        (sha256, deployment_id, files[0].num_bytes, boot_id, clock_trusted, now()),
     )
     for file in files:
         _add_path(store, sha256, file)
@@ -92,6 +116,31 @@ def claim(store: Store, sha256: str, files: Sequence[FoundFile]) -> MediaState:
         "UPDATE media SET state = 'claimed', attempts = attempts + 1 WHERE sha256 = ?", (sha256,)
     )
     return "claimed"
+
+
+def release(store: Store, media: Iterable[str]) -> None:
+    """Gives media their attempt back: what ended it (a full disk, a stop) was none of theirs.
+
+    They stay claimed, and are taken up again. Call it in a transaction.
+    """
+    store.execute_many(
+        "UPDATE media SET attempts = max(0, attempts - 1) WHERE sha256 = ? AND state = 'claimed'",
+        ((sha256,) for sha256 in media),
+    )
+
+
+def fail(
+    store: Store, sha256: str, files: Sequence[FoundFile], reason: MediaReason, detail: str
+) -> MediaState:
+    """The state of a medium whose decoding ended its worker: taken up again, up to MAX_ATTEMPTS.
+
+    The attempt was counted when it was claimed. Call it in a transaction.
+    """
+    attempts = store.execute("SELECT attempts FROM media WHERE sha256 = ?", (sha256,))[0][0]
+    if attempts < MAX_ATTEMPTS:
+        return "claimed"
+    quarantine(store, sha256, files, reason, f"{detail}, {attempts} times")
+    return "quarantined"
 
 
 def crash_detail(attempts: int) -> str:
@@ -118,13 +167,23 @@ def _add_path(store: Store, sha256: str, file: FoundFile) -> None:
 
 def finish(store: Store, sha256: str, outcome: Outcome) -> None:
     store.execute(
-        "UPDATE media SET state = 'done', width = ?, height = ?, captured_at = ?, "
-        "time_source = ?, observation_type = ?, done_at = ? WHERE sha256 = ?",
+        "UPDATE media SET state = 'done', kind = ?, width = ?, height = ?, num_frames = ?, "
+        "duration_seconds = ?, captured_at = ?, time_source = ?, utc_offset_minutes = ?, "
+        "latitude = ?, longitude = ?, camera = ?, damage = ?, observation_type = ?, done_at = ? "
+        "WHERE sha256 = ?",
         (
+            outcome.kind,
             outcome.width,
             outcome.height,
+            outcome.num_frames,
+            outcome.duration_seconds,
             outcome.captured_at.isoformat(),
             outcome.time_source,
+            outcome.utc_offset_minutes,
+            outcome.latitude,
+            outcome.longitude,
+            outcome.camera,
+            outcome.damage,
             outcome.observation_type,
             now(),
             sha256,

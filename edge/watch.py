@@ -134,8 +134,9 @@ class Watch:
     def _sort_out(self, files: Sequence[FoundFile]) -> _Work:
         work = _Work(fresh=[], retry=[])
         disposable: list[tuple[FoundFile, str]] = []
+        recorded = store_media.find_all_known(self._pipeline.store, files)
         for file in files:
-            known = store_media.find_known(self._pipeline.store, file)
+            known = recorded.get(file.path)
             if known is None or known.reason == "unreadable":
                 self._begin(file, known, work)
                 continue
