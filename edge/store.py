@@ -30,6 +30,10 @@ Value = str | bytes | int | float | None
 Row = tuple[Any, ...]
 
 
+class TimeIsOverError(StateError):
+    """The time given by `Store.interrupted_after` was over."""
+
+
 class Store:
     """An open database. `open_store` and `open_reader` are the ways to get one."""
 
@@ -41,6 +45,11 @@ class Store:
     def execute(self, sql: str, values: tuple[Value, ...] = ()) -> list[Row]:
         with self._told():
             return list(self._connection.execute(sql, values))
+
+    def rows(self, sql: str) -> Iterator[Row]:
+        """Row by row, for what does not fit into memory."""
+        with self._told():
+            yield from self._connection.execute(sql)
 
     def execute_many(self, sql: str, rows: Iterable[tuple[Value, ...]]) -> list[Row]:
         """One statement for many values; all rows that come of it, in that order."""
@@ -60,7 +69,7 @@ class Store:
 
     @contextmanager
     def interrupted_after(self, seconds: float) -> Iterator[None]:
-        """Statements of the block that take longer end in a StateError of kind "other"."""
+        """Statements of the block raise TimeIsOverError when the time is over."""
         until = time.monotonic() + seconds
         self._connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
         try:
@@ -103,11 +112,16 @@ class Store:
             raise self._failure
         try:
             yield
+        except apsw.InterruptError as error:
+            raise TimeIsOverError("other", f"reading {self.path} takes too long") from error
+        except UnicodeDecodeError as error:
+            told = f"the database {self.path} holds a broken text: {_ADVICE['damaged']}"
+            raise StateError("damaged", told) from error
         except apsw.Error as error:
-            told = _as_state_error(self.path, error)
-            if told.kind == "io":
-                self._failure = told
-            raise told from error
+            failure = _as_state_error(self.path, error)
+            if failure.kind == "io":
+                self._failure = failure
+            raise failure from error
 
 
 def open_store(path: Path) -> Store:
@@ -150,7 +164,7 @@ def _set_up_writer(store: Store) -> None:
         store.execute(f"PRAGMA {setting}")
 
 
-def open_reader(path: Path) -> Store:
+def open_reader(path: Path, any_version: bool = False) -> Store:
     """The database for reading beside a writer; raises StateError when there is none."""
     if not path.is_file():
         raise StateError(
@@ -166,7 +180,8 @@ def open_reader(path: Path) -> Store:
     store = Store(path, connection)
     try:
         _set_up(store)
-        _check_version(store)
+        if not any_version:
+            _check_version(store)
     except BaseException:
         store.close()
         raise

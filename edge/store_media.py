@@ -228,6 +228,31 @@ def add_quarantine(
     )
 
 
+def free_quarantined(store: Store, displays: Sequence[str] | None, reason: str | None) -> list[str]:
+    """Takes files out of quarantine, their attempts back to 0; the names of those freed.
+
+    By name, by reason, or all of them. Call it in a transaction.
+    """
+    rows = store.execute(
+        "SELECT DISTINCT display, sha256 FROM quarantine WHERE ?1 IS NULL OR reason = ?1", (reason,)
+    )
+    chosen = [row for row in rows if displays is None or row[0] in displays]
+    media = {sha256 for _, sha256 in chosen if sha256 is not None}
+    # The same bytes under other names are freed too.
+    names = {display for display, sha256 in rows if sha256 in media}
+    store.execute_many(
+        "UPDATE media SET state = 'claimed', attempts = 0, reason = NULL, done_at = NULL "
+        "WHERE sha256 = ? AND state = 'quarantined'",
+        ((sha256,) for sha256 in media),
+    )
+    store.execute_many("DELETE FROM quarantine WHERE sha256 = ?", ((one,) for one in media))
+    unread = [display for display, sha256 in chosen if sha256 is None]
+    store.execute_many(
+        "DELETE FROM quarantine WHERE display = ? AND sha256 IS NULL", ((one,) for one in unread)
+    )
+    return sorted({*names, *unread})
+
+
 def unreadable_places(store: Store) -> list[bytes]:
     """Paths of the folders and files of which not even size and time are known."""
     rows = store.execute(
