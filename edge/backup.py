@@ -199,7 +199,7 @@ class DailyBackup:
 
 def _problems(copy: Path) -> list[str]:
     try:
-        store = open_reader(copy, any_version=True)
+        store = open_reader(copy, older_too=True)
     except StateError as error:
         return [str(error)]
     try:

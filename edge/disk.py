@@ -6,6 +6,7 @@ Does not cover what is given up when space runs out (edge/retention.py, edge/wat
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +77,13 @@ def probe(folder: Path) -> None:
     path = folder / _PROBE_NAME
     try:
         _write(path, os.urandom(_BLOCK))
+        path.unlink()
     except OSError as error:
+        with suppress(OSError):  # on a disk that takes nothing, taking away may fail too
+            path.unlink()
         raise StateError(
             kind_of(error), f"{folder} still takes no files: {error.strerror}"
         ) from error
-    finally:
-        path.unlink(missing_ok=True)
 
 
 class Ballast:
@@ -111,7 +113,8 @@ class Ballast:
             _write(temporary, os.urandom(self._num_bytes))
             temporary.replace(self.path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             if kind_of(error) == "full":
                 return False
             raise StateError(

@@ -164,7 +164,7 @@ def _set_up_writer(store: Store) -> None:
         store.execute(f"PRAGMA {setting}")
 
 
-def open_reader(path: Path, any_version: bool = False) -> Store:
+def open_reader(path: Path, older_too: bool = False) -> Store:
     """The database for reading beside a writer; raises StateError when there is none."""
     if not path.is_file():
         raise StateError(
@@ -180,7 +180,7 @@ def open_reader(path: Path, any_version: bool = False) -> Store:
     store = Store(path, connection)
     try:
         _set_up(store)
-        if not any_version:
+        if not (older_too and 0 < _version(store) < SCHEMA_VERSION):
             _check_version(store)
     except BaseException:
         store.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
+from pathlib import PurePosixPath
 from typing import Literal
 
 from edge.detect import ObservationType
@@ -283,4 +284,42 @@ def set_disposed(store: Store, file: FoundFile, sha256: str, disposed_to: str) -
     store.execute(
         "UPDATE media_path SET disposed_to = ? WHERE path = ? AND sha256 = ?",
         (disposed_to, file.path_bytes, sha256),
+    )
+
+
+# What may go from the archive: nothing a person looked at, nor what an animal is known by.
+_ARCHIVED = (
+    "SELECT DISTINCT disposed_to FROM media JOIN media_path USING (sha256) "
+    "WHERE state = 'done' AND disposed_to LIKE 'archive/%' "
+    "AND NOT EXISTS (SELECT 1 FROM exemplar WHERE exemplar.sha256 = media.sha256) "
+    "AND NOT EXISTS (SELECT 1 FROM detection JOIN review USING (observation_id) "
+    "WHERE detection.sha256 = media.sha256) "
+)
+
+
+def archived_before(store: Store, moment: datetime, limit: int) -> list[str]:
+    """Files of the archive, relative to the state folder, recorded before then (aware, UTC).
+
+    Only those recorded under a clock that could be trusted.
+    """
+    text = moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
+    text = text.replace("+00:00", "Z")
+    rows = store.execute(
+        _ARCHIVED + "AND clock_trusted = 1 AND seen_at < ? AND done_at < ? ORDER BY seq LIMIT ?",
+        (text, text, limit),
+    )
+    return [str(name) for (name,) in rows]
+
+
+def oldest_archived(store: Store, limit: int) -> list[str]:
+    """Files of the archive, relative to the state folder, the first to arrive first."""
+    rows = store.execute(_ARCHIVED + "ORDER BY seq LIMIT ?", (limit,))
+    return [str(name) for (name,) in rows]
+
+
+def set_archive_deleted(store: Store, names: Iterable[str]) -> None:
+    """Two names of one medium may share a file of the archive."""
+    store.execute_many(
+        "UPDATE media_path SET disposed_to = 'deleted' WHERE disposed_to = ?1 AND sha256 = ?2",
+        ((name, PurePosixPath(name).stem) for name in names),
     )
