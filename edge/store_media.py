@@ -305,7 +305,8 @@ def archived_before(store: Store, moment: datetime, limit: int) -> list[str]:
     text = moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
     text = text.replace("+00:00", "Z")
     rows = store.execute(
-        _ARCHIVED + "AND clock_trusted = 1 AND seen_at < ? AND done_at < ? ORDER BY seq LIMIT ?",
+        _ARCHIVED + "AND clock_trusted = 1 AND media.seen_at < ? AND done_at < ? "
+        "ORDER BY seq LIMIT ?",
         (text, text, limit),
     )
     return [str(name) for (name,) in rows]

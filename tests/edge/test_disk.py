@@ -87,7 +87,9 @@ def test_fifty_full_disks_lose_nothing(small):
         with pytest.raises(StateError) as told:
             for _ in range(2000):
                 with store.transaction():
-                    store.execute("INSERT INTO meta VALUES (hex(randomblob(8)), hex(zeroblob(9999)))")
+                    store.execute(
+                        "INSERT INTO meta VALUES (hex(randomblob(8)), hex(zeroblob(9999)))"
+                    )
         assert told.value.kind == "full"
         with pytest.raises(StateError) as told:
             disk.probe(small)
