@@ -22,7 +22,7 @@ from edge.crops import Cut, cut
 from edge.detect import WHOLE_FRAME_ANIMAL, BoxesFile, FoundObject, ObservationType
 from edge.encoder import Encoder
 from edge.errors import MediaError
-from edge.inbox import FoundFile, read_file
+from edge.inbox import FoundFile, Inbox
 from edge.media import Frame
 from edge.sightings import Arrival, Judge
 from edge.state import StateFolder, crop_name, write_crops
@@ -38,6 +38,7 @@ _MAX_BYTES = 64 * 1024 * 1024  # of files held in memory at once; one file may b
 class Pipeline:
     """What every batch goes through."""
 
+    inbox: Inbox
     state: StateFolder
     store: Store
     encoder: Encoder
@@ -108,7 +109,7 @@ def _read(
     media_of: dict[str, _Medium] = {}
     for file in files:
         try:
-            data = read_file(file)
+            data = pipeline.inbox.read(file)
         except MediaError as error:
             put_aside(pipeline, file, error)
             result.counts["quarantined"] += 1

@@ -101,7 +101,7 @@ def _watch(
     settings = config.override(
         config.read_settings(config_file), model=model, after=after, boxes=boxes
     )
-    source = Inbox(inbox, settings.settle_seconds)
+    source = Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds)
     folder = find_state(state)
     _require_apart(inbox, folder)
     boxes_file = BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None
@@ -109,8 +109,8 @@ def _watch(
     with locked(folder):
         store = open_store(folder.database)
         try:
-            pipeline = _pipeline(folder, store, encoder, boxes_file, settings)
-            _run(Watch(source, pipeline, settings, typer.echo), pipeline, inbox, once)
+            pipeline = _pipeline(source, folder, store, encoder, boxes_file, settings)
+            _run(Watch(pipeline, settings, typer.echo), pipeline, inbox, once)
         finally:
             store.close()
 
@@ -124,6 +124,7 @@ def _require_apart(inbox: Path, folder: StateFolder) -> None:
 
 
 def _pipeline(
+    inbox: Inbox,
     folder: StateFolder,
     store: Store,
     encoder: Encoder,
@@ -140,6 +141,7 @@ def _pipeline(
         typer.echo(f"decisions: {meaning}")
         put_meta(store, DECISIONS_KEY, meaning)
     return Pipeline(
+        inbox=inbox,
         state=folder,
         store=store,
         encoder=encoder,

@@ -14,16 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-import watchfiles
 from rich.progress import Progress
 
 from edge import store_media, store_report
 from edge.batch import MAX_MEDIA, Pipeline, dispose_files, put_aside, run_batch, take_batch
 from edge.config import Settings
 from edge.errors import InputError, MediaError
-from edge.inbox import FoundFile, Inbox, Others, Scan
+from edge.hints import hints
+from edge.inbox import FoundFile, Others, Scan
 from edge.store_media import MAX_ATTEMPTS, KnownFile
 from edge.text import counted, printable
 
@@ -43,13 +42,14 @@ class _Work:
 class Watch:
     """One run of edge-watch over an inbox."""
 
-    def __init__(self, inbox: Inbox, pipeline: Pipeline, settings: Settings, tell: Tell) -> None:
+    def __init__(self, pipeline: Pipeline, settings: Settings, tell: Tell) -> None:
         self.counts: Counter[str] = Counter()
         self.stop = threading.Event()
         self.is_interrupted = False  # by Ctrl-C
         self.last_scan: Scan | None = None
+        self._told_missing: str | None = None
         self._names_fit = False  # the inbox and the boxes file have a picture in common
-        self._inbox = inbox
+        self._inbox = pipeline.inbox
         self._pipeline = pipeline
         self._settings = settings
         self._tell = tell
@@ -61,28 +61,38 @@ class Watch:
         """Everything that is in the inbox now; waits a little for what is still arriving."""
         patience = time.monotonic() + 3 * self._settings.settle_seconds
         while (num_left := self.run_pass()) and not self.stop.is_set():
-            if time.monotonic() > patience:
-                self._tell(
-                    f"{counted(num_left, 'file')} still being written and left for the next run"
-                )
+            if time.monotonic() > patience or not self._inbox.is_arriving:
+                self._tell(f"{counted(num_left, 'file')} not whole yet and left for the next run")
                 break
             self.stop.wait(0.05 + self._settings.settle_seconds / 4)
+        if self.last_scan and self.last_scan.missing:
+            raise InputError(self.last_scan.missing)
 
     def run_until_stopped(self) -> None:
         tick = max(0.05, min(_TICK_SECONDS, self._settings.settle_seconds))
-        hints = self._hints(self._inbox.root, tick)
-        pause = 0.0  # what arrives before the kernel is asked to report is found by a second scan
+        changes_seen = hints(
+            self._inbox.root,
+            self.stop,
+            tick_seconds=tick,
+            rescan_seconds=self._settings.rescan_seconds,
+            tell=self._tell,
+        )
         while not self.stop.is_set():
-            num_left = self.run_pass()
+            self.run_pass()
+            pause = self._settings.rescan_seconds
+            if self._inbox.is_arriving:
+                pause = min(pause, self._settings.settle_seconds)
             until = time.monotonic() + pause
-            for changes in hints:
+            for changes in changes_seen:
                 if changes or self.stop.is_set() or time.monotonic() >= until:
                     break
-            pause = self._settings.settle_seconds if num_left else self._settings.rescan_seconds
 
     def run_pass(self) -> int:
         """One scan and all work found by it; the number of files that must wait."""
         scan = self.last_scan = self._inbox.scan()
+        if scan.missing and scan.missing != self._told_missing:
+            self._tell(scan.missing)
+        self._told_missing = scan.missing
         self._require_names_fit(scan)
         self._forget_readable(scan)
         work = self._sort_out(scan.ready)
@@ -151,6 +161,9 @@ class Watch:
         return work
 
     def _begin(self, file: FoundFile, known: KnownFile | None, work: _Work) -> None:
+        if file.problem is None and file.is_clip:  # counted and said, not read
+            self._inbox.finish(file)
+            return
         if file.problem is None:
             work.fresh.append(file)
             return
@@ -165,7 +178,7 @@ class Watch:
     def _require_names_fit(self, scan: Scan) -> None:
         """Before anything is recorded: not one common name means names of another root."""
         boxes = self._pipeline.boxes
-        pictures = [file for file in scan.ready if file.problem is None]
+        pictures = [file for file in scan.ready if file.problem is None and not file.is_clip]
         if self._names_fit or boxes is None or not pictures:
             return
         if not any(boxes.lists(file.relative) for file in pictures):
@@ -211,25 +224,6 @@ class Watch:
             for row in store_report.event_rows(self._pipeline.store, event_id):
                 self._tell(sighting_line(row))
                 self._told[event_id] = None
-
-    def _hints(self, root: Path, tick_seconds: float) -> Iterator[object]:
-        """Yields what changed, something empty every tick; silent only in between."""
-        try:
-            yield from watchfiles.watch(
-                root,
-                watch_filter=None,
-                debounce=500,
-                stop_event=self.stop,
-                rust_timeout=int(tick_seconds * 1000),
-                yield_on_timeout=True,
-            )
-        except (OSError, RuntimeError) as error:
-            self._tell(
-                f"the system does not report new files here ({error}); the inbox is searched "
-                f"every {self._settings.rescan_seconds:g} s instead"
-            )
-        while not self.stop.wait(tick_seconds):
-            yield ()
 
 
 @contextmanager
