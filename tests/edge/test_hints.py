@@ -53,7 +53,6 @@ def test_a_new_file_is_a_hint_also_in_a_folder_that_came_later(root):
     assert watched.until_changed()
     (root / "new").mkdir()
     assert watched.until_changed()
-    assert watched.until_changed()  # the watch began anew
     while watched.until_changed(num_ticks=3):
         pass
     (root / "new" / "2.jpg").write_bytes(b"2")
@@ -61,20 +60,14 @@ def test_a_new_file_is_a_hint_also_in_a_folder_that_came_later(root):
 
 
 def test_the_watch_does_not_follow_links_out_of_the_inbox(root, tmp_path):
-    for number in range(20):
-        (tmp_path / "outside" / str(number)).mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
     (root / "link").symlink_to(tmp_path / "outside")
     watched = Watched(root)
-    next(watched.hints)
-    assert _num_inotify_watches() == 2
-
-
-def _num_inotify_watches() -> int:
-    num = 0
-    for entry in Path("/proc/self/fdinfo").iterdir():
-        if entry.exists():
-            num += entry.read_text().count("inotify wd:")
-    return num
+    watched.until_changed()
+    (tmp_path / "outside" / "1.jpg").write_bytes(b"1")
+    assert not watched.until_changed(num_ticks=8)
+    (root / "cam" / "1.jpg").write_bytes(b"1")
+    assert watched.until_changed()
 
 
 @pytest.mark.parametrize(
@@ -101,9 +94,9 @@ def test_where_the_system_has_no_watches_left_it_is_said_and_the_folders_are_loo
 def test_a_network_disk_is_looked_at(root, monkeypatch):
     monkeypatch.setattr(module, "mount_of", lambda _: Mount(point="/", fs_type="fuse.sshfs"))
     monkeypatch.setattr(module, "_LOOK_SECONDS", TICK)
+    monkeypatch.delattr(watchfiles, "watch")
     watched = Watched(root)
     watched.until_changed()
-    assert _num_inotify_watches() == 0
     os.rename(root / "cam", root / "lynx")  # noqa: PTH104
     assert watched.until_changed()
     assert watched.told == [
