@@ -20,6 +20,8 @@ from edge.walk import MAX_DEPTH
 _MAX_FOLDERS = 1000  # watched one by one; beyond, only the scan remains
 _LOOK_SECONDS = 5.0  # between two looks at folders that report nothing
 _GATHER_MS = 500  # reports of one upload come together
+# The kernel's queue holds 16,384 reports and drops the rest; so many at once may not be all.
+_MANY_REPORTS = 4096
 Tell = Callable[[str], None]
 
 
@@ -71,7 +73,7 @@ def _reported(root: Path, stop: threading.Event, tick_seconds: float) -> Iterato
         yield ()
         return
     folders = _folders(root)
-    is_first = True
+    again_at: float | None = time.monotonic()
     for changes in watchfiles.watch(
         *folders,
         watch_filter=None,
@@ -81,8 +83,12 @@ def _reported(root: Path, stop: threading.Event, tick_seconds: float) -> Iterato
         yield_on_timeout=True,
         recursive=False,
     ):
-        yield changes or ((root,) if is_first else ())
-        is_first = False
+        if len(changes) > _MANY_REPORTS:
+            again_at = time.monotonic() + _LOOK_SECONDS
+        is_again = again_at is not None and time.monotonic() >= again_at
+        yield changes or ((root,) if is_again else ())
+        if is_again:
+            again_at = None
         if _identity(root) != identity or (changes and _folders(root) != folders):
             return
 
