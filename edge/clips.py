@@ -73,11 +73,7 @@ class Clip:
                     given += 1
                     next_ms = (frame_ms // between_ms + 1) * between_ms
                     yield Sample(frame_ms=round(frame_ms), image_HWC=image)
-            if (
-                given >= MAX_FRAMES
-                or self.num_frames >= _MAX_READ
-                or time.monotonic() > deadline
-            ):
+            if given >= MAX_FRAMES or self.num_frames >= _MAX_READ or time.monotonic() > deadline:
                 self.left_off = True
                 break
 

@@ -118,9 +118,7 @@ def _chunks(data: bytes, start: int, end: int) -> list[_Part]:
     while start + 8 <= end and len(found) < _MAX_BOXES:
         name, size = struct.unpack_from("<4sI", data, start)
         stop = start + 8 + size
-        found.append(
-            _Part(name=name, start=start + 8, end=min(stop, end), cut_short=stop > end)
-        )
+        found.append(_Part(name=name, start=start + 8, end=min(stop, end), cut_short=stop > end))
         start = stop + size % 2
     return found
 

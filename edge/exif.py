@@ -22,8 +22,8 @@ _SUBSEC, _OFFSET, _SERIAL = 0x9290, 0x9010, 0xA431
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
 _TEXT, _SHORT, _LONG, _RATIONAL = 2, 3, 4, 5
 _SIZES = {_TEXT: 1, _SHORT: 2, _LONG: 4, _RATIONAL: 8}
-_MOMENT = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)")
-_UTC_OFFSET = re.compile(r"([+-])(\d\d):(\d\d)")
+_MOMENT = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)", re.ASCII)
+_UTC_OFFSET = re.compile(r"([+-])(\d\d):(\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +162,7 @@ def _offset(value: _Value | None) -> int | None:
     return minutes if found[1] == "+" else -minutes
 
 
-def _degrees(
-    place: _Directory, tag: int, side_tag: int, sides: str, limit: int
-) -> float | None:
+def _degrees(place: _Directory, tag: int, side_tag: int, sides: str, limit: int) -> float | None:
     value, side = place.get(tag), place.get(side_tag)
     if not isinstance(value, tuple) or len(value) != 3 or side not in tuple(sides):
         return None

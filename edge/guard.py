@@ -1,8 +1,13 @@
 """Decoding in processes that may crash, hang or eat memory: each such file costs itself alone.
 
-A pool of workers (pebble) forked from a server process that has loaded the decoders once. Each
-worker has limits of its own, is renewed after many files, and ends with the process that uses
-it. POSIX only: `resource` and `signal.setitimer` are what holds the limits.
+One thread waits on each worker, and each worker is reached by a socket of its own, so the death
+of one can hold up no other. Workers are forked from a server process that has loaded the decoders
+once; each has limits of its own, is renewed after many files, and ends with the process that uses
+it. POSIX only: `resource` and `signal.setitimer` hold the limits.
+
+Why no pool of a library: pebble 5.2's workers share a lock, and the others wait for ever when one
+is killed while it holds it; it counts time by the wall clock; `concurrent.futures` gives up the
+whole pool when one worker dies.
 """
 
 from __future__ import annotations
@@ -10,24 +15,24 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import queue
 import resource
 import signal
+import socket
+import struct
 import sys
 import threading
 import types
 from collections.abc import Callable
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import context, forkserver, process
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import pebble
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge.container import FFMPEG_FORMATS
 from edge.errors import MediaError, MediaReason
-from edge.header import MAX_PIXELS, MAX_SIDE
+from edge.header import MAX_PIXELS, MAX_SIDE, is_picture
 
 if TYPE_CHECKING:  # loading it loads OpenCV, which must not happen before its limits are set
     from edge.decoder import Decoded, Wanted
@@ -37,8 +42,8 @@ CLIP_SECONDS = 120.0
 _FILES_PER_WORKER = 1_000
 _ADDRESS_SPACE = 1_500 * 1024 * 1024  # bytes
 _MAX_OPEN_FILES = 64
-_GRACE_SECONDS = 10.0  # beyond the worker's own timer, before the pool kills it
-_MAX_TRIES = 3  # of a file whose worker ended for another reason than the file
+_GRACE_SECONDS = 10.0  # beyond the worker's own timer, before it is killed from outside
+_MAX_TRIES = 2  # of a file whose worker was killed from outside, perhaps for another's memory
 
 # OpenCV reads these once, when it is loaded.
 _OPENCV_LIMITS = {
@@ -63,7 +68,7 @@ class _Refused:
     detail: str
 
 
-class _Worker(context.ForkServerProcess):
+class _Process(context.ForkServerProcess):
     """A process that does not run the main program's file again: it needs nothing of it."""
 
     @staticmethod
@@ -72,45 +77,57 @@ class _Worker(context.ForkServerProcess):
             main = sys.modules["__main__"]
             sys.modules["__main__"] = types.ModuleType("__main__")
             try:
-                return context.ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
+                return context.ForkServerProcess._Popen(process_obj)
             finally:
                 sys.modules["__main__"] = main
 
 
-class _WorkerContext(context.ForkServerContext):
-    Process = _Worker
+class _WorkerEndedError(Exception):
+    """The worker ended instead of answering."""
+
+    def __init__(self, exitcode: int | None) -> None:
+        super().__init__(exitcode)
+        self.exitcode = exitcode
 
 
-class Decoding(Generic[_Result]):
-    """A file on its way through the pool."""
+class _Worker:
+    """One process and the socket to it."""
 
-    def __init__(self, pool: DecodePool, seconds: float, call: tuple[Any, ...]) -> None:
-        self._pool = pool
-        self._seconds = seconds
-        self._call = call
-        self._future = pool._schedule(seconds, call)
+    def __init__(self) -> None:
+        self._connection, theirs = multiprocessing.Pipe()
+        try:
+            _limit_sending(self._connection, _GRACE_SECONDS)
+            self._process = _Process(target=_serve, args=(theirs,), daemon=True)
+            self._process.start()
+        finally:
+            theirs.close()
+        self.num_files = 0
 
-    def done(self) -> bool:
-        return bool(self._future.done())
+    def ask(self, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """What the function gives in the worker; raises _WorkerEndedError if that ends first."""
+        self.num_files += 1
+        try:
+            self._connection.send((function, seconds, args))
+            # The worker's own timer ends it before; not where it is stopped (SIGSTOP).
+            if self._connection.poll(seconds + _GRACE_SECONDS):
+                return self._connection.recv()
+            exitcode: int | None = -signal.SIGALRM
+        except (EOFError, OSError):
+            self._process.join(_GRACE_SECONDS)
+            exitcode = self._process.exitcode
+        self.kill()
+        raise _WorkerEndedError(exitcode)
 
-    def result(self) -> _Result:
-        """What came out; raises MediaError, also for "crashed", "timeout" and "memory"."""
-        for _ in range(_MAX_TRIES):
-            try:
-                outcome = self._future.result()
-            except pebble.ProcessExpired as error:
-                raise _why_it_ended(error.exitcode, self._seconds) from error
-            except (BrokenProcessPool, CancelledError, FutureTimeoutError, TimeoutError) as error:
-                # An idle worker was killed, or the wall clock was set forward, by which pebble
-                # counts; a file that takes too long ends its worker by the worker's own timer.
-                last = error
-                self._future = self._pool._schedule(self._seconds, self._call)
-                continue
-            if isinstance(outcome, _Refused):
-                raise MediaError(outcome.reason, outcome.detail)
-            result: _Result = outcome
-            return result
-        raise MediaError("crashed", f"its process was ended {_MAX_TRIES} times") from last
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> None:
+        """Ends an idle worker by closing its socket, another by force; leaves nothing behind."""
+        self._connection.close()
+        self._process.join(_GRACE_SECONDS)
+        self._process.kill()
+        self._process.join()
+        self._process.close()
 
 
 class DecodePool:
@@ -122,10 +139,14 @@ class DecodePool:
         picture_seconds: float = PICTURE_SECONDS,
         clip_seconds: float = CLIP_SECONDS,
     ) -> None:
+        self._picture_seconds = picture_seconds
+        self._clip_seconds = clip_seconds
+        self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
+        self._workers: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
+        for _ in range(num_workers):
+            self._workers.put(None)
+        self._busy: set[_Worker] = set()
         self._num_workers = num_workers
-        self._seconds = {True: picture_seconds, False: clip_seconds}
-        self._pool: pebble.ProcessPool | None = None
-        self._lock = threading.Lock()
         self._closed = False
         _start_server()
 
@@ -135,57 +156,73 @@ class DecodePool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def submit(self, data: bytes, wanted: Wanted) -> Decoding[Decoded]:
-        """`edge.decoder.decode` of these bytes, in a worker."""
-        is_picture = data.startswith((b"\xff\xd8", b"\x89PNG"))
-        return self._start(self._seconds[is_picture], _decode, (data, wanted))
+    def submit(self, data: bytes, wanted: Wanted) -> Future[Decoded]:
+        """`edge.decoder.decode` of these bytes, in a worker.
 
-    def call(self, function: Callable[..., _Result], *args: Any) -> Decoding[_Result]:
+        The future's result raises MediaError, also for "crashed", "timeout" and "memory".
+        """
+        seconds = self._picture_seconds if is_picture(data) else self._clip_seconds
+        return self._threads.submit(self._run, seconds, _decode, (data, wanted))
+
+    def call(self, function: Callable[..., _Result], *args: Any) -> Future[_Result]:
         """Any function in a worker, under the limits of a picture."""
-        return self._start(self._seconds[True], function, args)
+        return self._threads.submit(self._run, self._picture_seconds, function, args)
 
     def close(self) -> None:
         """Ends the workers; what is not done by then is given up."""
-        with self._lock:
-            self._closed = True
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
-            pool.join()
+        if self._closed:
+            return
+        self._closed = True
+        for worker in list(self._busy):
+            worker.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for _ in range(self._num_workers):
+            worker_or_none = self._workers.get()
+            if worker_or_none is not None:
+                worker_or_none.end()
 
-    def _start(
-        self, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]
-    ) -> Decoding[Any]:
-        return Decoding(self, seconds, (function, seconds, args))
-
-    def _schedule(self, seconds: float, call: tuple[Any, ...]) -> Any:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the pool is closed")
-            for _ in range(_MAX_TRIES):
-                pool = self._working_pool()
+    def _run(self, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        worker = self._workers.get()
+        try:
+            for left in reversed(range(_MAX_TRIES)):
+                worker = _ready(worker)
+                self._busy.add(worker)
+                if self._closed:
+                    raise CancelledError
                 try:
-                    return pool.schedule(_run, args=call, timeout=seconds + _GRACE_SECONDS)
-                except RuntimeError:  # it broke since it was looked at
-                    continue
-            raise RuntimeError(f"{_MAX_TRIES} pools of decoding processes broke in a row")
+                    return _opened(worker.ask(seconds, function, args))
+                except _WorkerEndedError as died:
+                    worker.end()
+                    self._busy.discard(worker)
+                    worker = None
+                    if died.exitcode != -signal.SIGKILL or left == 0 or self._closed:
+                        raise _why_it_ended(died.exitcode, seconds) from died
+                finally:
+                    if worker is not None:
+                        self._busy.discard(worker)
+        finally:
+            self._workers.put(worker)
 
-    def _working_pool(self) -> pebble.ProcessPool:
-        """The pool, or a new one where pebble gave it up: it does when an idle worker is killed."""
-        pool = self._pool
-        if pool is not None and not pool.active:
-            pool.stop()
-            pool.join()
-            pool = None
-        if pool is None:
-            pool = pebble.ProcessPool(
-                max_workers=self._num_workers,
-                max_tasks=_FILES_PER_WORKER,
-                initializer=_limit_worker,
-                context=_WorkerContext(),
-            )
-        self._pool = pool
-        return pool
+
+def _ready(worker: _Worker | None) -> _Worker:
+    """The worker, or a new one where there is none or it has done its share."""
+    if worker is not None and worker.num_files >= _FILES_PER_WORKER:
+        worker.end()
+        worker = None
+    return worker or _Worker()
+
+
+def _opened(answer: Any) -> Any:
+    if isinstance(answer, _Refused):
+        raise MediaError(answer.reason, answer.detail)
+    return answer
+
+
+def _limit_sending(connection: Connection, seconds: float) -> None:
+    """A stopped worker reads nothing; sending it a large file must not wait for ever."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        whole = struct.pack("ll", int(seconds), 0)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, whole)
 
 
 def _start_server() -> None:
@@ -220,7 +257,18 @@ def _limit_worker() -> None:
         resource.setrlimit(limit, (most, most))
 
 
-def _run(function: Callable[..., Any], seconds: float, args: tuple[Any, ...]) -> Any:
+def _serve(connection: Connection) -> None:
+    """A worker's life: answers until its socket is closed."""
+    _limit_worker()
+    while True:
+        try:
+            function, seconds, args = connection.recv()
+        except EOFError:
+            return
+        connection.send(_answer(function, seconds, args))
+
+
+def _answer(function: Callable[..., Any], seconds: float, args: tuple[Any, ...]) -> Any:
     """In a worker: the kernel ends it when the time is up, whatever it does."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

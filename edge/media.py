@@ -68,9 +68,7 @@ def decode(data: bytes) -> Frame:
         raise MediaError("truncated", "the end of the picture is missing")
     exif = read_exif(header.exif)
     image_HWC = decode_stored(data, header, scale=1)
-    return Frame(
-        image_HWC=upright(image_HWC, exif.orientation), captured_at=exif.facts.captured_at
-    )
+    return Frame(image_HWC=upright(image_HWC, exif.orientation), captured_at=exif.facts.captured_at)
 
 
 def decode_stored(data: bytes, header: Header, scale: int) -> Image:
@@ -81,16 +79,14 @@ def decode_stored(data: bytes, header: Header, scale: int) -> Image:
     flags = _REDUCED[scale if header.kind == "jpeg" else 1] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if image is not None:
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     except cv2.error as error:
         short = error.code == cv2.Error.StsNoMem
         raise MediaError("memory" if short else "undecodable", str(error.err)) from error
-    if image is None:
-        missing = header.end is None
-        raise MediaError(
-            "truncated" if missing else "undecodable",
-            "the end of the picture is missing" if missing else "the decoder gives no pixels",
-        )
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    if header.end is None:
+        raise MediaError("truncated", "the end of the picture is missing")
+    raise MediaError("undecodable", "the decoder gives no pixels")
 
 
 def upright(image_HWC: Image, orientation: int) -> Image:
