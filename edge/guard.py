@@ -30,8 +30,8 @@ from multiprocessing import context, forkserver, process
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edge.container import FFMPEG_FORMATS
-from edge.errors import MediaError, MediaReason
+from edge.container import FFMPEG_FORMATS, MAX_CLIP_BYTES
+from edge.errors import InstallError, MediaError, MediaReason
 from edge.header import MAX_PIXELS, MAX_SIDE, is_picture
 
 if TYPE_CHECKING:  # loading it loads OpenCV, which must not happen before its limits are set
@@ -42,6 +42,8 @@ CLIP_SECONDS = 120.0
 _FILES_PER_WORKER = 1_000
 _ADDRESS_SPACE = 1_500 * 1024 * 1024  # bytes
 _MAX_OPEN_FILES = 64
+_START_SECONDS = 60.0
+_READY = "ready"
 _GRACE_SECONDS = 10.0  # beyond the worker's own timer, before it is killed from outside
 _MAX_TRIES = 2  # of a file whose worker was killed from outside, perhaps for another's memory
 
@@ -102,6 +104,19 @@ class _Worker:
         finally:
             theirs.close()
         self.num_files = 0
+        if not self._is_ready():  # never a file's fault
+            self.kill()
+            self.end()
+            raise InstallError(
+                "a decoding process does not start (what it printed is above): install the "
+                "packages again, and see that memory is left"
+            )
+
+    def _is_ready(self) -> bool:
+        try:
+            return self._connection.poll(_START_SECONDS) and self._connection.recv() == _READY
+        except (EOFError, OSError):
+            return False
 
     def ask(self, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """What the function gives in the worker; raises _WorkerEndedError if that ends first."""
@@ -159,7 +174,8 @@ class DecodePool:
     def submit(self, data: bytes, wanted: Wanted) -> Future[Decoded]:
         """`edge.decoder.decode` of these bytes, in a worker.
 
-        The future's result raises MediaError, also for "crashed", "timeout" and "memory".
+        The future's result raises MediaError, also for "crashed", "timeout" and "memory", and
+        InstallError where no worker can be started.
         """
         seconds = self._picture_seconds if is_picture(data) else self._clip_seconds
         return self._threads.submit(self._run, seconds, _decode, (data, wanted))
@@ -228,7 +244,7 @@ def _limit_sending(connection: Connection, seconds: float) -> None:
 def _start_server() -> None:
     """Starts the server that workers are forked from; returns at once, and once a process."""
     os.environ.update(_OPENCV_LIMITS)
-    multiprocessing.set_forkserver_preload(["edge.decoder"])
+    multiprocessing.set_forkserver_preload(["edge.decoder", "edge.guard"])
     forkserver.ensure_running()
 
 
@@ -246,20 +262,21 @@ def _limit_worker() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    for limit, most in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
-        (resource.RLIMIT_AS, _ADDRESS_SPACE),
+    for limit, now, most in (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_FSIZE, 0, MAX_CLIP_BYTES),  # a clip is put into a file in memory
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES, _MAX_OPEN_FILES),
+        (resource.RLIMIT_AS, _ADDRESS_SPACE, _ADDRESS_SPACE),
     ):
         _, hard = resource.getrlimit(limit)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(limit, (most, most))
+        resource.setrlimit(limit, (min(now, most), most))
 
 
 def _serve(connection: Connection) -> None:
     """A worker's life: answers until its socket is closed."""
     _limit_worker()
+    connection.send(_READY)
     while True:
         try:
             function, seconds, args = connection.recv()

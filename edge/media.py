@@ -21,7 +21,6 @@ from edge.preprocess import Image
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 MAX_BYTES = 64 * 1024 * 1024
-MAX_CLIP_BYTES = 256 * 1024 * 1024
 
 _REDUCED = {
     1: cv2.IMREAD_COLOR,

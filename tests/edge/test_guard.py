@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import MediaError
+from edge.errors import InstallError, MediaError
 from edge.guard import DecodePool
 
 from ..media_files import WANTED, clip, jpeg, scene
@@ -93,6 +93,16 @@ def test_opencv_in_a_worker_has_its_limits(pool: DecodePool) -> None:
     options = pool.call(os.getenv, "OPENCV_FFMPEG_CAPTURE_OPTIONS").result()
     assert options is not None
     assert options.startswith("format_whitelist;")
+
+
+def test_a_worker_that_cannot_start_is_no_files_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.guard._serve", _end_at_once)
+    with DecodePool(1) as pool, pytest.raises(InstallError, match="does not start"):
+        pool.submit(GOOD, WANTED).result()
+
+
+def _end_at_once(connection: object) -> None:
+    del connection
 
 
 def test_nothing_is_left_after_close() -> None:
