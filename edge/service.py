@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge.backup import open_checked
@@ -30,12 +31,24 @@ from edge.text import counted, printable
 from edge.watch import Watch
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What the user named."""
+
+    inbox: Inbox
+    boxes: BoxesFile | None
+    encoder: Encoder
+
+
 def run(inbox: Path, folder: StateFolder, settings: Settings, *, once: bool) -> None:
     """Until it is stopped, or with `once` until the inbox is done."""
     log = Log(settings.log, time.monotonic)
     _require_apart(inbox, folder)
+    # A name mistyped makes no state folder; where there is one, its health tells of the fault.
+    given = None if folder.root.is_dir() else _open_given(inbox, folder, settings)
     with locked(folder), operated(folder, settings, inbox, log) as operation:
-        with _opened(inbox, folder, settings, operation) as pipeline:
+        given = given or _open_given(inbox, folder, settings)
+        with _opened(given, folder, settings, operation) as pipeline:
             watching = Watch(pipeline, settings, operation)
             with stopped_by_signals(watching):
                 operation.ready()
@@ -48,33 +61,40 @@ def run(inbox: Path, folder: StateFolder, settings: Settings, *, once: bool) -> 
         raise KeyboardInterrupt
 
 
+def _open_given(inbox: Path, folder: StateFolder, settings: Settings) -> _Given:
+    """Raises the FanclError of what is not there or not right."""
+    return _Given(
+        inbox=Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds),
+        boxes=BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None,
+        encoder=open_installed(settings.model, folder, settings.num_threads),
+    )
+
+
 @contextmanager
 def _opened(
-    inbox: Path, folder: StateFolder, settings: Settings, operation: Operation
+    given: _Given, folder: StateFolder, settings: Settings, operation: Operation
 ) -> Iterator[Pipeline]:
-    """Everything a picture goes through; raises the FanclError of what is not there."""
-    source = Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds)
-    boxes = BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None
-    with DecodePool(settings.num_decoders or _num_cores()) as decoders:  # starts while others load
-        encoder = open_installed(settings.model, folder, settings.num_threads)
-        store, told = open_checked(folder)
-        try:
-            if told:
-                operation.log.warn("database", told)
+    """Everything a picture goes through."""
+    store, told = open_checked(folder)
+    try:
+        if told:
+            operation.log.warn("database", told)
+        judge = _judge(store, given.encoder, settings, operation.log)
+        with DecodePool(settings.num_decoders or _num_cores()) as decoders:
             yield Pipeline(
-                inbox=source,
+                inbox=given.inbox,
                 state=folder,
                 store=store,
-                encoder=encoder,
+                encoder=given.encoder,
                 decoders=decoders,
-                judge=_judge(store, encoder, settings, operation.log),
-                boxes=boxes,
+                judge=judge,
+                boxes=given.boxes,
                 after=settings.after,
                 clock=Clock(),
                 beat=operation.beat,
             )
-        finally:
-            store.close()
+    finally:
+        store.close()
 
 
 def _num_cores() -> int:

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.progress import Progress
 
@@ -144,6 +144,19 @@ class Watch:
                     self._tell(f"{num_tried} of {num_files} pictures")
         self._is_cut_short = num_tried < num_files
         return num_files - num_done
+
+    def decisions(self) -> Counter[str]:
+        """How often this run decided what, and the number of its "events"."""
+        return self._decisions + self._count(self._told)
+
+    def _count(self, events: Iterable[str]) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for event_id in events:
+            rows = store_report.event_rows(self._pipeline.store, event_id)
+            kinds = [row["decision"] for row in rows]
+            found.update(kinds)
+            found["events"] += bool(kinds)  # none: merged into another event meanwhile
+        return found
 
     def _begun(self, work: Work, until: float) -> Iterator[tuple[list[FoundFile], Begun]]:
         """Batches, each with the next one already being decoded.
