@@ -193,8 +193,11 @@ def _is_alive(report: Report, monotonic: float) -> bool:
 def _not_running(report: Report | None, held: bool) -> Verdict:
     advice = "start it: `sudo systemctl start edge-watch`, or `edge-watch INBOX`"
     if held:
-        message = "no edge-watch runs here; another command has the state folder in hand"
-        advice = "wait for edge-gallery or edge-admin to finish, then look again"
+        message = (
+            "no edge-watch is at work here: it is just starting, or another command (edge-gallery, "
+            "edge-admin) has the state folder in hand"
+        )
+        advice = "look again in a minute"
     elif report is None:
         message = "edge-watch does not run, and left no news here"
     elif report.has_ended:

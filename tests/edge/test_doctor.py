@@ -342,4 +342,6 @@ def test_broken_settings_are_a_finding(tmp_path, run, quick_card):
 def test_the_doctor_beside_a_running_watch_disturbs_nothing(known, run, quick_card):
     with locked(StateFolder(root=known.state)):
         ran = run("admin", "doctor", "--state", str(known.state))
-    assert "another command has the state folder in hand" in " ".join(ran.out.split())
+    assert "another command (edge-gallery, edge-admin) has the state folder in hand" in " ".join(
+        ran.out.split()
+    )
