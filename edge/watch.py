@@ -52,6 +52,7 @@ class Watch:
         self._told: dict[str, None] = {}  # the newest ones; a late frame may change them
         self._decisions: Counter[str] = Counter()  # of those told before
         self._batch_size = 4  # grows to what fits into the time
+        self._told_missing: str | None = None
         self._is_cut_short = False  # the last pass, by its time
 
     def run_once(self) -> None:
@@ -61,10 +62,8 @@ class Watch:
         """
         patience = time.monotonic() + 3 * self._settings.settle_seconds
         while (num_left := self.run_pass()) and not self.stop.is_set():
-            if time.monotonic() > patience:
-                self._tell(
-                    f"{counted(num_left, 'file')} still being written and left for the next run"
-                )
+            if time.monotonic() > patience or not self._inbox.is_arriving:
+                self._tell(f"{counted(num_left, 'file')} not whole yet and left for the next run")
                 break
             self.stop.wait(0.05 + self._settings.settle_seconds / 4)
         if self.last_scan and self.last_scan.missing:
@@ -95,8 +94,9 @@ class Watch:
 
     def _pause(self, reports: Iterator[object]) -> None:
         """Until something changes, or it is time to look again anyway."""
-        is_soon = self._inbox.is_arriving
-        seconds = self._settings.settle_seconds if is_soon else self._settings.rescan_seconds
+        seconds = self._settings.rescan_seconds
+        if self._inbox.is_arriving:
+            seconds = min(seconds, self._settings.settle_seconds)
         until = time.monotonic() + seconds
         for changes in reports:
             self._operation.beat()
@@ -185,7 +185,7 @@ class Watch:
     def _require_names_fit(self, scan: Scan) -> None:
         """Before anything is recorded: not one common name means names of another root."""
         boxes = self._pipeline.boxes
-        pictures = [file for file in scan.ready if file.problem is None]
+        pictures = [file for file in scan.ready if file.problem is None and not file.is_clip]
         if self._names_fit or boxes is None or not pictures:
             return
         if not any(boxes.lists(file.relative) for file in pictures):
@@ -214,6 +214,9 @@ class Watch:
     def _tell_missing(self, scan: Scan) -> None:
         if scan.missing is None:
             self._operation.health.clear("inbox")
+            self._told_missing = None
             return
         self._operation.health.fail("inbox", scan.missing, "the search goes on by itself")
-        self._operation.log.error("inbox", scan.missing)
+        if scan.missing != self._told_missing:
+            self._operation.log.error("inbox", scan.missing)
+        self._told_missing = scan.missing

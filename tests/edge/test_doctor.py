@@ -282,8 +282,11 @@ def test_the_database(known):
     assert check(examined(known.state / "absent")).level == "ok"
     database = known.state / "edge.db"
     whole = database.read_bytes()
-    database.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
-    assert check(examined(known.state)).level == "problem"
+    levels = []
+    for start in range(4096, len(whole), 4096):  # a page broken, also of tables nobody asks for
+        database.write_bytes(whole[:start] + b"\xa5" * 4096 + whole[start + 4096 :])
+        levels.append(check(examined(known.state)).level)
+    assert levels.count("problem") > 0.8 * len(levels)
     database.write_bytes(b"something else entirely, and long enough to be looked at" * 100)
     found = check(examined(known.state))
     assert found.level == "problem" and found.advice
