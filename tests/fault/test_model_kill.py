@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from edge.encoder import open_encoder
 from edge.state import StateFolder, locked
 
 from ..edge.conftest import write_model
+from . import harness
 
 KILLED = -9
 MAX_STEPS = 60
+CALLS = ("write", "fsync", "/^rename", "/^unlink")  # strace counts each by itself
 # Kills itself before the n-th call that changes a file, or when it has just been opened and is
 # empty; runs in a fresh interpreter.
 KILLER = """
@@ -196,12 +199,6 @@ def test_killed_at_any_call_a_device_has_one_working_model(
     assert steps >= (2 if what == before else 5)
 
 
-def _strace() -> str | None:
-    path = shutil.which("strace")
-    works = path and subprocess.run([path, "-o", os.devnull, "true"], capture_output=True)
-    return path if works and works.returncode == 0 else None
-
-
 @pytest.mark.fault
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("start", "what", "before", "after", "kept"), SCENARIOS)
@@ -209,19 +206,20 @@ def test_killed_at_any_system_call_the_command_leaves_one_working_model(
     bench: Bench, start: Start, what: str, before: str | None, after: str, kept: str | None
 ) -> None:
     """The whole command in its own process, killed by strace at each call that writes."""
-    strace = _strace()
+    strace = harness.strace()
     if strace is None:
         pytest.skip("strace is not installed or may not trace")
     words = ["rollback"] if what == "-" else ["install", str(bench.models[what])]
-    calls = "write,pwrite64,fsync,fdatasync,/^rename,/^unlink,/^link,/^mkdir,ftruncate"
 
-    def command(step: int, root: Path) -> list[str]:
+    def command(call: str, step: int, root: Path) -> list[str]:
         return [
-            strace, "-o", os.devnull, "-e", f"inject={calls}:signal=SIGKILL:when={step}",
+            strace, "-o", os.devnull, "-e", f"inject={call}:signal=SIGKILL:when={step}",
             sys.executable, "-c", "from edge import cli; cli.admin()", "model", *words,
             "--state", str(root),
         ]  # fmt: skip
 
-    steps = every_kill(bench, start, command, before, after, kept)
+    steps = sum(
+        every_kill(bench, start, partial(command, call), before, after, kept) for call in CALLS
+    )
     print(f"\n{what}: killed at each of {steps} calls")
     assert steps >= (2 if what == before else 5)
