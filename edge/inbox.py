@@ -69,6 +69,7 @@ class Inbox:
     def __init__(self, root: Path, settle_seconds: float, max_wait_seconds: float) -> None:
         """Raises InputError when the folder is not there or cannot be read."""
         self.root = root.absolute()
+        self.scan_seconds = 0.0  # what the last scan took
         self._settle_seconds = settle_seconds
         self._max_wait_seconds = max_wait_seconds
         self._finished: dict[str, int] = {}
@@ -85,6 +86,7 @@ class Inbox:
 
     def scan(self) -> Scan:
         """The files not yet finished; nothing is forgotten while the inbox is missing."""
+        began = time.monotonic()
         mount = mount_of(self._real_root)
         self._is_remote = mount is not None and mount.is_remote
         try:
@@ -94,6 +96,7 @@ class Inbox:
         missing = self._why_missing(sweep, mount)
         if missing:
             return _nothing(missing)
+        self.scan_seconds = time.monotonic() - began
         self._finished, self._waiting = sweep.finished, sweep.waiting
         self._num_scans += 1
         return Scan(

@@ -270,7 +270,7 @@ def test_a_disk_that_does_not_answer_is_told_and_taken_up_again(inbox, monkeypat
     really_walk = module.walk
 
     def hang(root, others):
-        answers.wait()
+        answers.wait(5)
         return really_walk(root, others)
 
     monkeypatch.setattr(module, "walk", hang)
