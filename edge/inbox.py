@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from edge.deadline import Deadline
 from edge.errors import InputError, MediaError
 from edge.mounts import Mount, intended_mount, mount_of
-from edge.reading import IncompleteError, open_file, read_whole
+from edge.reading import IncompleteError, read_whole
 from edge.walk import DIRECT_DEPLOYMENT, FoundFile, Others, walk
 
 __all__ = ["DIRECT_DEPLOYMENT", "FoundFile", "Inbox", "Others", "Scan"]
@@ -114,18 +114,8 @@ class Inbox:
         Raises MediaError when it is not a regular file, cannot be read, or has stayed incomplete
         for too long.
         """
-        return self._patiently(file, lambda: read_whole(str(self.root), file))
-
-    def open(self, file: FoundFile) -> int | None:
-        """A descriptor to read from, of a file too large to be held; the caller closes it.
-
-        None and errors as of `read`.
-        """
-        return self._patiently(file, lambda: open_file(str(self.root), file))
-
-    def _patiently(self, file: FoundFile, call: Callable[[], _Answer | None]) -> _Answer | None:
         try:
-            return self._reach(call)
+            return self._reach(lambda: read_whole(str(self.root), file))
         except TimeoutError:
             return None
         except IncompleteError as error:
