@@ -79,20 +79,13 @@ class Watch:
         )
         while not self.stop.is_set():
             self.run_pass()
-            self._pause(changes_seen)
-
-    def _pause(self, changes_seen: Iterator[object]) -> None:
-        """Until a change or the next scan is due; longer where one takes long."""
-        earliest = time.monotonic() + 2 * self._inbox.scan_seconds
-        seconds = self._settings.rescan_seconds
-        if self._inbox.is_arriving:
-            seconds = min(seconds, self._settings.settle_seconds)
-        latest = max(earliest, time.monotonic() + seconds)
-        has_changed = False
-        for changes in changes_seen:
-            has_changed = has_changed or bool(changes)
-            if self.stop.is_set() or time.monotonic() >= (earliest if has_changed else latest):
-                return
+            pause = self._settings.rescan_seconds
+            if self._inbox.is_arriving:
+                pause = min(pause, self._settings.settle_seconds)
+            until = time.monotonic() + pause
+            for changes in changes_seen:
+                if changes or self.stop.is_set() or time.monotonic() >= until:
+                    break
 
     def run_pass(self) -> int:
         """One scan and all work found by it; the number of files that must wait."""
