@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from edge.deadline import Deadline
 from edge.errors import InputError, MediaError
 from edge.mounts import Mount, intended_mount, mount_of
-from edge.reading import IncompleteError, open_file, read_whole
+from edge.reading import IncompleteError, read_whole
 from edge.walk import DIRECT_DEPLOYMENT, FoundFile, Others, walk
 
 __all__ = ["DIRECT_DEPLOYMENT", "FoundFile", "Inbox", "Others", "Scan"]
@@ -69,6 +69,7 @@ class Inbox:
     def __init__(self, root: Path, settle_seconds: float, max_wait_seconds: float) -> None:
         """Raises InputError when the folder is not there or cannot be read."""
         self.root = root.absolute()
+        self.scan_seconds = 0.0  # what the last scan took
         self._settle_seconds = settle_seconds
         self._max_wait_seconds = max_wait_seconds
         self._finished: dict[str, int] = {}
@@ -85,6 +86,7 @@ class Inbox:
 
     def scan(self) -> Scan:
         """The files not yet finished; nothing is forgotten while the inbox is missing."""
+        began = time.monotonic()
         mount = mount_of(self._real_root)
         self._is_remote = mount is not None and mount.is_remote
         try:
@@ -94,6 +96,7 @@ class Inbox:
         missing = self._why_missing(sweep, mount)
         if missing:
             return _nothing(missing)
+        self.scan_seconds = time.monotonic() - began
         self._finished, self._waiting = sweep.finished, sweep.waiting
         self._num_scans += 1
         return Scan(
@@ -111,18 +114,8 @@ class Inbox:
         Raises MediaError when it is not a regular file, cannot be read, or has stayed incomplete
         for too long.
         """
-        return self._patiently(file, lambda: read_whole(str(self.root), file))
-
-    def open(self, file: FoundFile) -> int | None:
-        """A descriptor to read from, of a file too large to be held; the caller closes it.
-
-        None and errors as of `read`.
-        """
-        return self._patiently(file, lambda: open_file(str(self.root), file))
-
-    def _patiently(self, file: FoundFile, call: Callable[[], _Answer | None]) -> _Answer | None:
         try:
-            return self._reach(call)
+            return self._reach(lambda: read_whole(str(self.root), file))
         except TimeoutError:
             return None
         except IncompleteError as error:
