@@ -7,6 +7,9 @@ OUT ?= demo
 # Real animals and pretrained weights for the benchmarks; they are not part of the project.
 DATA ?= ../shared/data
 WEIGHTS ?= ../shared/weights
+# The device that a wheelhouse is for.
+PLATFORM ?=
+PYTHON_VERSION ?= 3.11
 # Finished runs for bench-export, as bench-quality leaves them with --keep.
 RUNS ?= benchmarks/results/quality
 
@@ -18,7 +21,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export dist installed
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export dist wheelhouse target installed
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -54,8 +57,8 @@ imports: env  ## who may import whom
 
 ci: lint types imports test test-edge  ## everything the build server runs
 
-fault: env  ## kills and full disks
-	@$(PY) -m pytest -q -m fault
+fault: env  ## kills, power cuts, failing and full disks: 15 minutes, or all of it with FULL=1, which goes on where it stopped
+	@FULL=$(FULL) $(PY) -m pytest -q -s -m fault
 
 bench-demo: env  ## the demo over fresh pairs of seeds: two, or ten with FULL=1; goes on where it stopped
 	@$(PY) benchmarks/demo_seeds.py --out benchmarks/results/demo --pairs $(if $(FULL),10,2)
@@ -84,6 +87,14 @@ dist: .venv-build/.ready  ## build the wheel that goes to a device
 	@rm -rf build dist/fancl-*.whl
 	@.venv-build/bin/python -m pip wheel -qq --no-deps -w dist .
 	@echo "built $$(ls dist/fancl-*.whl)"
+
+wheelhouse: target dist  ## all that a device without internet needs, in one folder (PLATFORM=aarch64|x86_64 PYTHON_VERSION=3.11)
+	@.venv-build/bin/python -m pip install -qq 'uv>=0.9'
+	@.venv-build/bin/python deploy/wheelhouse.py "$(PLATFORM)" "$(PYTHON_VERSION)" \
+	    --wheel dist/fancl-*.whl --out dist
+
+target:
+	@$(PYTHON) deploy/wheelhouse.py "$(PLATFORM)" "$(PYTHON_VERSION)"
 
 # The built wheel in .venv, in place of the editable install: what the demo runs is what ships.
 installed: .venv/.dependencies dist

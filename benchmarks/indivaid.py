@@ -5,8 +5,10 @@
 The image tower is a MobileNetV2 of ImageNet inside a CLIP model whose text tower is small and
 starts at RANDOM: the rows tell whether the parts work together, not what CLIP's language adds.
 One row a finished run in runs.csv; the command goes on where it stopped. Every row of a set
-shares weights, input size, epochs and evaluator; figures are those of the last epoch. `--full`
-takes both sets and two seeds, the plain form one set and one seed.
+shares weights, input size, epochs and evaluator; figures are those of the last epoch. The last
+method is also exported, its gallery enrolled and its queries watched: `device` is the share of
+queries for which the device's nearest animal is the evaluator's. `--full` takes both sets and two
+seeds, the plain form one set and one seed.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ MODEL = {
         "context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 2,
     },
 }  # fmt: skip
-COLUMNS = ("set", "method", "seed", "mAP", "rank1", "queries", "text_top1", "minutes")
+ON_DEVICE = "indivaid (attention)"
+COLUMNS = (
+    "set", "method", "seed", "mAP", "rank1", "queries", "text_top1", "device", "minutes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +111,10 @@ def _run(
         "fancl-train", table, "--out", run, "--weights", weights_file(weights, BACKBONE),
         "--size", SIZE, "--seed", job.seed, "--precision", "fp32", *METHODS[job.method], *own,
     )  # fmt: skip
-    figures = json.loads(command("fancl-eval", run, table, "--json"))
+    queries = out / "queries.csv"
+    figures = json.loads(command("fancl-eval", run, table, "--json", "--per-query", queries))
     tops = [row["description_top1"] for row in read(run / "metrics.csv") if _has_top1(row)]
+    agreed = _device_agreement(run, table, queries) if job.method == ON_DEVICE else None
     shutil.rmtree(run)
     row = {
         "set": job.name,
@@ -117,6 +124,7 @@ def _run(
         "rank1": f"{figures['rank1']:.4f}",
         "queries": str(figures["queries"]),
         "text_top1": tops[-1] if tops else "",
+        "device": "" if agreed is None else f"{agreed:.4f}",
         "minutes": f"{(time.monotonic() - began) / 60:.1f}",
     }
     if not of_clip or (job.name, "frozen") in have:
@@ -127,12 +135,32 @@ def _run(
     return [control | {"queries": str(int(frozen["queries"]))}, row]
 
 
+def _device_agreement(run: Path, table: Path, queries: Path) -> float:
+    """The share of queries whose nearest animal is the same on the device."""
+    command("fancl-export", run, "--onnx")
+    state, inbox, media = run / "state", run / "inbox", run / "media.csv"
+    device = ("--model", run / "model.onnx", "--state", state)
+    command("edge-gallery", "enroll", table, "--split", "gallery", *device)
+    inbox.mkdir()
+    expected = {Path(row["path"]).name: row for row in read(queries)}
+    for name, row in expected.items():
+        shutil.copy2(table.parent / row["path"], inbox / name)
+    command("edge-watch", inbox, "--once", *device)
+    command("edge-report", "csv", "--level", "media", "--out", media, "--state", state)
+    found = {Path(row["file_path"]).name: row["best_name"] for row in read(media)}
+    same = [found[name] == row["best_identity"] for name, row in expected.items()]
+    return sum(same) / len(same)
+
+
 def _has_top1(row: dict[str, str]) -> bool:
     return bool(row.get("description_top1"))
 
 
 def _table(rows: list[dict[str, str]]) -> str:
-    lines = ["| set | method | seeds | mAP | rank-1 | minutes |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| set | method | seeds | mAP | rank-1 | same on the device | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in SETS:
         for method in ("frozen", *METHODS):
             own = [row for row in rows if (row["set"], row["method"]) == (name, method)]
@@ -140,6 +168,7 @@ def _table(rows: list[dict[str, str]]) -> str:
                 cells = [
                     cell(own, "mAP", 100, 1),
                     cell(own, "rank1", 100, 1),
+                    cell(own, "device", 100, 1),
                     cell(own, "minutes", 1, 1),
                 ]
                 lines.append("| " + " | ".join([name, method, str(len(own)), *cells]) + " |")

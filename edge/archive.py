@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
-import os
-import shutil
+import hashlib
 from pathlib import Path, PurePath
 from typing import Literal
 
 from edge.config import After
-from edge.errors import StateError
+from edge.errors import StateError, StateKind
 from edge.inbox import FoundFile
-from edge.state import StateFolder, kind_of, sync_folder
+from edge.state import StateFolder, copy_file, kind_of, make_folder, sync_folder
 from edge.store_media import ArchiveKey
+
+_READ_BYTES = 1 << 20
+_ADVICE: dict[StateKind, str] = {
+    "full": "The disk is full: free some space, or set archive_min_free_mb",
+    "read-only": "Let this user write to the inbox and to the state folder, or use --after keep",
+}
 
 
 def dispose(
@@ -23,53 +28,61 @@ def dispose(
 ) -> str | None:
     """Where the file went, relative to the state folder, or 'deleted'; None: it is not ours.
 
-    A file that changed since it was read holds other bytes and is left for the next scan.
+    A file that changed since it was read holds other bytes and is left for the next scan; one
+    that is gone is nobody's. Raises StateError.
     """
     source = Path(file.path)
     try:
         info = source.lstat()
-    except FileNotFoundError:
-        return None
-    if (info.st_size, info.st_mtime_ns) != (file.num_bytes, file.mtime_ns):
-        return None
-    try:
+        if (info.st_size, info.st_mtime_ns) != (file.num_bytes, file.mtime_ns):
+            return None
         if after is After.delete:
             source.unlink()
             return "deleted"
         return _move(state, source, key)
+    except FileNotFoundError:
+        return None
     except OSError as error:
+        kind = kind_of(error)
+        advice = _ADVICE.get(kind, "Check the disks, or use --after keep")
         raise StateError(
-            kind_of(error),
+            kind,
             f"cannot {after.value} {file.display}: {error.strerror}; it is recorded, nothing is "
-            "lost. Let this user write to the inbox, or use --after keep",
+            f"lost. {advice}",
         ) from error
 
 
 def _move(state: StateFolder, source: Path, key: ArchiveKey) -> str:
     folder = state.archive / f"{key.captured_at:%Y}" / f"{key.captured_at:%m}"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     target = folder / (key.sha256 + PurePath(source.name).suffix.lower())
-    if target.exists():  # the same bytes under another name
+    if _holds(target, key.sha256):  # the same bytes under another name
         source.unlink()
-    else:
+    else:  # none, or one that the disk damaged
         _rename(source, target)
-        sync_folder(folder)
     return target.relative_to(state.root).as_posix()
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    """Whether the file is there with these very bytes: its name alone proves nothing."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while part := file.read(_READ_BYTES):
+                digest.update(part)
+    except FileNotFoundError:
+        return False
+    return digest.hexdigest() == sha256
 
 
 def _rename(source: Path, target: Path) -> None:
     try:
         source.rename(target)
+        sync_folder(target.parent)
         return
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
     # Another file system: the copy is on the disk under its name before the source goes.
-    temporary = target.with_name(target.name + ".tmp")
-    with source.open("rb") as reader, temporary.open("wb") as writer:
-        shutil.copyfileobj(reader, writer)
-        writer.flush()
-        os.fsync(writer.fileno())
-    temporary.rename(target)
-    sync_folder(target.parent)
+    copy_file(source, target)
     source.unlink()

@@ -1,264 +1,247 @@
-"""The folder where pictures arrive: which files are there, whole and not yet dealt with.
+"""The folder where pictures and clips arrive: which are there, whole and not yet dealt with.
 
-A scan is the truth; what the kernel reports in between is only a hint to scan again. Nothing but
-regular files is ever opened, and a file is read once, whole, with a check that nobody wrote to it.
+A scan is the truth; what the kernel reports in between is only a hint to scan again. Files come
+in order of arrival, the cameras taking turns; no order depends on what the clock says.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import stat
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from edge.errors import InputError, MediaError, MediaReason
-from edge.media import MAX_BYTES, is_picture_name
-from edge.text import printable
+from edge.deadline import Deadline
+from edge.errors import InputError, MediaError
+from edge.mounts import Mount, intended_mount, mount_of
+from edge.reading import IncompleteError, open_file, read_whole
+from edge.walk import DIRECT_DEPLOYMENT, FoundFile, Others, walk
 
-MAX_DEPTH = 8
-# What cameras, FTP and SFTP servers, rsync and browsers call a file they have not finished.
-_UNFINISHED_SUFFIXES = (".tmp", ".part", ".filepart")
-_CLIP_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".wmv"}
-)
-DIRECT_DEPLOYMENT = "inbox"  # of files that lie in the inbox itself
+__all__ = ["DIRECT_DEPLOYMENT", "FoundFile", "Inbox", "Others", "Scan"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class FoundFile:
-    path: str  # absolute; bytes that are not UTF-8 as surrogates, as os.fsdecode makes them
-    relative: str  # to the inbox, with forward slashes
-    num_bytes: int  # 0 for what is not a file
-    mtime_ns: int  # 0 for what is not a file
-    problem: tuple[MediaReason, str] | None  # why it must not be opened
-
-    @property
-    def path_bytes(self) -> bytes:
-        return os.fsencode(self.path)
-
-    @property
-    def display(self) -> str:
-        return printable(self.path)
-
-    @property
-    def deployment_id(self) -> str:
-        parts = PurePath(self.relative).parts
-        return printable(parts[0]) if len(parts) > 1 else DIRECT_DEPLOYMENT
-
-    @property
-    def note(self) -> str | None:
-        try:
-            self.path.encode("utf-8")
-        except UnicodeEncodeError:
-            return "name-not-utf8"
-        return None
-
-
-@dataclass(kw_only=True)
-class Others:
-    """Whole files that are no pictures by their names."""
-
-    num_clips: int = 0
-    num_files: int = 0  # neither clips nor pictures
+_TURN = 8  # files of a camera before the next has its turn: about an event
+_ANSWER_SECONDS = 30.0  # a network disk that is silent for longer counts as gone
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    ready: tuple[FoundFile, ...]  # whole, as far as can be seen from outside
-    num_unsettled: int  # perhaps still being written
+    ready: tuple[FoundFile, ...]  # settled, as far as can be seen from outside
+    num_unsettled: int  # perhaps still being written, or known to be incomplete
     unusable: frozenset[bytes]  # paths that must not or cannot be opened, finished or not
     others: Others
-    is_empty: bool  # not one picture, finished or not
+    is_empty: bool  # not one picture or clip, finished or not
+    missing: (
+        str | None
+    )  # why the inbox cannot be searched now, as a sentence; then nothing is ready
+
+
+class _Waiting(NamedTuple):
+    """What is remembered of a file that is not finished; small, there may be 100,000."""
+
+    stamp: int
+    since: float  # monotonic seconds: as it is now
+    arrival: int  # the scan that found it first
+    look_at: float  # monotonic seconds; known to be incomplete and not looked into before
+
+
+@dataclass(kw_only=True)
+class _Sweep:
+    """One walk through the inbox, and what there will be to remember of it."""
+
+    finished: dict[str, int] = field(default_factory=dict)
+    waiting: dict[str, _Waiting] = field(default_factory=dict)
+    ready: list[FoundFile] = field(default_factory=list)
+    unusable: set[bytes] = field(default_factory=set)
+    others: Others = field(default_factory=Others)
+
+    @property
+    def is_bare(self) -> bool:
+        return not (self.finished or self.waiting or self.unusable or self.others.num_files)
 
 
 class Inbox:
     """Remembers between scans what is still changing and what is done with."""
 
-    def __init__(self, root: Path, settle_seconds: float) -> None:
+    def __init__(self, root: Path, settle_seconds: float, max_wait_seconds: float) -> None:
         """Raises InputError when the folder is not there or cannot be read."""
         self.root = root.absolute()
         self._settle_seconds = settle_seconds
-        self._changing: dict[str, tuple[int, int, float]] = {}  # size, mtime, since (monotonic)
-        self._finished: dict[str, tuple[int, int]] = {}
-        _require_folder(self.root)
+        self._max_wait_seconds = max_wait_seconds
+        self._finished: dict[str, int] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._num_scans = 0
+        self._deadline = Deadline(_ANSWER_SECONDS)
+        self._is_remote = True  # until the first scan knows
+        self._full_mount: str | None = None  # what the inbox was on when something was in it
+        try:
+            self._real_root = self._deadline.call(lambda: os.path.realpath(self.root))
+            self._deadline.call(lambda: os.scandir(self.root).close())
+        except OSError as error:
+            raise InputError(_why_not(self.root, error)) from error
 
     def scan(self) -> Scan:
-        """The files not yet finished, in order of their names."""
-        _require_folder(self.root)
-        others = Others()
-        found = list(_walk(self.root, "", 0, others))
-        names = {file.path for file in found}
-        self._finished = {p: v for p, v in self._finished.items() if p in names}
-        self._changing = {p: v for p, v in self._changing.items() if p in names}
-        open_files = [
-            file
-            for file in found
-            if self._finished.get(file.path) != (file.num_bytes, file.mtime_ns)
-        ]
-        ready = tuple(file for file in open_files if self._is_settled(file))
+        """The files not yet finished; nothing is forgotten while the inbox is missing."""
+        mount = mount_of(self._real_root)
+        self._is_remote = mount is not None and mount.is_remote
+        try:
+            sweep = self._reach(self._sweep)
+        except OSError as error:
+            return _nothing(_why_not(self.root, error))
+        missing = self._why_missing(sweep, mount)
+        if missing:
+            return _nothing(missing)
+        self._finished, self._waiting = sweep.finished, sweep.waiting
+        self._num_scans += 1
         return Scan(
-            ready=ready,
-            num_unsettled=len(open_files) - len(ready),
-            unusable=frozenset(file.path_bytes for file in found if file.problem is not None),
-            others=others,
-            is_empty=not found,
+            ready=tuple(self._in_turns(sweep.ready)),
+            num_unsettled=len(sweep.waiting) - len(sweep.ready),
+            unusable=frozenset(sweep.unusable),
+            others=sweep.others,
+            is_empty=not (sweep.finished or sweep.waiting),
+            missing=None,
         )
+
+    def read(self, file: FoundFile) -> bytes | None:
+        """The whole file; None while it is incomplete or somebody writes to it, or it is gone.
+
+        Raises MediaError when it is not a regular file, cannot be read, or has stayed incomplete
+        for too long.
+        """
+        return self._patiently(file, lambda: read_whole(str(self.root), file))
+
+    def open(self, file: FoundFile) -> int | None:
+        """A descriptor to read from, of a file too large to be held; the caller closes it.
+
+        None and errors as of `read`.
+        """
+        return self._patiently(file, lambda: open_file(str(self.root), file))
+
+    def _patiently(self, file: FoundFile, call: Callable[[], _Answer | None]) -> _Answer | None:
+        try:
+            return self._reach(call)
+        except TimeoutError:
+            return None
+        except IncompleteError as error:
+            self._wait_for(file, error)
+            return None
 
     def finish(self, file: FoundFile) -> None:
         """Not handed out again unless it changes."""
-        self._finished[file.path] = (file.num_bytes, file.mtime_ns)
-        self._changing.pop(file.path, None)
+        self._finished[file.relative] = _stamp(file)
+        self._waiting.pop(file.relative, None)
 
-    def _is_settled(self, file: FoundFile) -> bool:
-        if file.problem is not None:
-            return True
+    @property
+    def is_arriving(self) -> bool:
+        """Whether it pays to scan again once the settling time is over."""
+        return any(not one.look_at for one in self._waiting.values())
+
+    def _reach(self, call: Callable[[], _Answer]) -> _Answer:
+        """What a call into the inbox gives; on a network disk not waited for without end."""
+        return self._deadline.call(call) if self._is_remote else call()
+
+    def _sweep(self) -> _Sweep:
+        sweep = _Sweep()
+        clock, wall_ns = time.monotonic(), time.time_ns()
+        for file in walk(str(self.root), sweep.others):
+            stamp = _stamp(file)
+            if file.problem is not None:
+                sweep.unusable.add(file.path_bytes)
+            if self._finished.get(file.relative) == stamp:
+                sweep.finished[file.relative] = stamp
+                continue
+            waiting = self._waiting.get(file.relative)
+            if waiting is None or waiting.stamp != stamp:
+                arrival = waiting.arrival if waiting else self._num_scans
+                waiting = _Waiting(stamp=stamp, since=clock, arrival=arrival, look_at=0.0)
+            sweep.waiting[file.relative] = waiting
+            # A time stamp in the future, of a camera whose clock is ahead, says nothing.
+            quiet_seconds = max(clock - waiting.since, (wall_ns - file.mtime_ns) / 1e9)
+            is_settled = quiet_seconds >= self._settle_seconds and clock >= waiting.look_at
+            if is_settled or file.problem is not None:
+                sweep.ready.append(file)
+        return sweep
+
+    def _in_turns(self, files: list[FoundFile]) -> Iterator[FoundFile]:
+        """In order of arrival, then of names; a few of every camera in turn."""
+        files.sort(key=lambda file: (self._waiting[file.relative].arrival, file.relative))
+        queues: dict[str, list[FoundFile]] = {}
+        for file in files:
+            folder, slash, _ = file.relative.partition("/")
+            queues.setdefault(folder if slash else "", []).append(file)
+        turns = [iter(queues[folder]) for folder in sorted(queues)]
+        while turns:
+            remaining = []
+            for queue in turns:
+                turn = list(islice(queue, _TURN))
+                yield from turn
+                if len(turn) == _TURN:
+                    remaining.append(queue)
+            turns = remaining
+
+    def _wait_for(self, file: FoundFile, error: IncompleteError) -> None:
+        """Looks again when the file changes, else ever more rarely; in the end it is a bad file."""
         clock = time.monotonic()
-        size, mtime_ns, since = self._changing.get(file.path, (-1, -1, clock))
-        if (size, mtime_ns) != (file.num_bytes, file.mtime_ns):
-            since = clock
-            self._changing[file.path] = (file.num_bytes, file.mtime_ns, since)
-        age = time.time() - file.mtime_ns / 1e9  # negative where a camera's clock is ahead
-        return max(age, clock - since) >= self._settle_seconds
-
-
-def _require_folder(root: Path) -> None:
-    try:
-        with os.scandir(root):
-            pass
-    except FileNotFoundError as error:
-        raise InputError(f"the inbox {root} does not exist; make it or give another") from error
-    except NotADirectoryError as error:
-        raise InputError(f"the inbox {root} is not a folder; give the folder of it") from error
-    except OSError as error:
-        raise InputError(
-            f"the inbox {root} cannot be read ({error.strerror}); allow this user to read it, "
-            f"for example `sudo chmod a+rx {root}`"
-        ) from error
-
-
-def _walk(folder: Path, relative: str, depth: int, others: Others) -> Iterator[FoundFile]:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
-    except FileNotFoundError:
-        return  # taken away since its parent was listed
-    except OSError as error:
-        yield _unusable(folder, relative, "unreadable", error.strerror or str(error))
-        return
-    for entry in entries:
-        if not _is_unfinished(entry.name):
-            yield from _look_at(entry, relative + entry.name, depth, others)
-
-
-def _is_unfinished(name: str) -> bool:
-    return name.startswith(".") or name.lower().endswith(_UNFINISHED_SUFFIXES)
-
-
-def _look_at(
-    entry: os.DirEntry[str], relative: str, depth: int, others: Others
-) -> Iterator[FoundFile]:
-    path = Path(entry.path)
-    try:
-        info = entry.stat(follow_symlinks=False)
-        leads_to_folder = entry.is_symlink() and entry.is_dir()
-    except OSError:
-        return  # taken away since its folder was listed
-    if is_picture_name(entry.name) and stat.S_ISREG(info.st_mode):
-        yield FoundFile(
-            path=entry.path,
-            relative=relative,
-            num_bytes=info.st_size,
-            mtime_ns=info.st_mtime_ns,
-            problem=None,
+        waiting = self._waiting.get(file.relative)
+        since = waiting.since if waiting else clock
+        quiet_seconds = max(clock - since, time.time() - file.mtime_ns / 1e9)
+        if quiet_seconds >= self._max_wait_seconds:
+            raise MediaError(error.reason, error.detail) from error
+        pause = max(self._settle_seconds, clock - since)
+        left = self._max_wait_seconds - quiet_seconds
+        self._waiting[file.relative] = _Waiting(
+            stamp=_stamp(file),
+            since=since,
+            arrival=waiting.arrival if waiting else self._num_scans,
+            look_at=clock + min(pause, left),
         )
-    elif is_picture_name(entry.name) or leads_to_folder:
-        yield _unusable(path, relative, "not-a-file", _kind_of_file(info.st_mode))
-    elif stat.S_ISDIR(info.st_mode) and depth + 1 > MAX_DEPTH:
-        yield _unusable(path, relative, "unreadable", f"folders are read {MAX_DEPTH} deep")
-    elif stat.S_ISDIR(info.st_mode):
-        yield from _walk(path, relative + "/", depth + 1, others)
-    elif stat.S_ISREG(info.st_mode) and path.suffix.lower() in _CLIP_SUFFIXES:
-        others.num_clips += 1
-    elif stat.S_ISREG(info.st_mode):
-        others.num_files += 1
+
+    def _why_missing(self, sweep: _Sweep, mount: Mount | None) -> str | None:
+        """An inbox that lies bare because its disk is not there, as a sentence."""
+        if mount is None:
+            return None
+        if not sweep.is_bare:
+            self._full_mount = mount.point
+            return None
+        expected = self._full_mount or intended_mount(self._real_root)
+        if expected is None or len(mount.point) >= len(expected):
+            return None
+        return (
+            f"the inbox {self.root} is empty because its disk is not mounted on {expected}; "
+            "mount it, and the search goes on by itself"
+        )
 
 
-def _unusable(path: Path, relative: str, reason: MediaReason, detail: str) -> FoundFile:
-    return FoundFile(
-        path=str(path),
-        relative=relative.rstrip("/"),
-        num_bytes=0,
-        mtime_ns=0,
-        problem=(reason, detail),
+def _stamp(file: FoundFile) -> int:
+    """Size and time in one number, which is small to remember."""
+    return file.num_bytes << 64 | file.mtime_ns & (1 << 64) - 1
+
+
+def _nothing(missing: str) -> Scan:
+    return Scan(
+        ready=(),
+        num_unsettled=0,
+        unusable=frozenset(),
+        others=Others(),
+        is_empty=False,
+        missing=missing,
     )
 
 
-def _kind_of_file(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return "a symbolic link (links are not followed)"
-    if stat.S_ISDIR(mode):
-        return "a folder with a picture's name"
-    return "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
-
-
-def read_file(file: FoundFile) -> bytes | None:
-    """The whole file; None while somebody writes to it or when it is gone.
-
-    Raises MediaError when it is not a regular file or cannot be read.
-    """
-    # O_NONBLOCK: opening a pipe that was put in the file's place must not wait for ever.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(file.path_bytes, flags)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise MediaError("not-a-file", "a symbolic link (links are not followed)") from error
-        raise MediaError("unreadable", error.strerror or str(error)) from error
-    try:
-        return _read_open_file(descriptor, file)
-    except OSError as error:
-        raise MediaError("unreadable", error.strerror or str(error)) from error
-    finally:
-        os.close(descriptor)
-
-
-def _read_open_file(descriptor: int, file: FoundFile) -> bytes | None:
-    info = os.fstat(descriptor)
-    if not stat.S_ISREG(info.st_mode):
-        raise MediaError("not-a-file", _kind_of_file(info.st_mode))
-    if not _is_unchanged(info, file) or _has_writer(descriptor):
-        return None
-    if info.st_size > MAX_BYTES:
-        raise MediaError("too-large", f"more than {MAX_BYTES // 2**20} MB")
-    parts: list[bytes] = []
-    while part := os.read(descriptor, 1 << 20):
-        parts.append(part)
-        if sum(map(len, parts)) > info.st_size:
-            return None
-    data = b"".join(parts)
-    whole = len(data) == info.st_size and _is_unchanged(os.fstat(descriptor), file)
-    return data if whole else None
-
-
-def _is_unchanged(info: os.stat_result, file: FoundFile) -> bool:
-    return (info.st_size, info.st_mtime_ns) == (file.num_bytes, file.mtime_ns)
-
-
-def _has_writer(descriptor: int) -> bool:
-    """Whether a process has the file open for writing, where the kernel tells.
-
-    A read lease is refused with EAGAIN while a writer holds the file. Elsewhere (another user's
-    file, a network mount) nothing is learned and the settling time must do.
-    """
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
+def _why_not(root: Path, error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return (
+            f"the disk of the inbox {root} does not answer; check the network share or the card, "
+            "and the search goes on by itself"
+        )
+    if isinstance(error, FileNotFoundError):
+        return f"the inbox {root} does not exist; make it, mount its disk or give another"
+    if isinstance(error, NotADirectoryError):
+        return f"the inbox {root} is not a folder; give the folder of it"
+    return (
+        f"the inbox {root} cannot be read ({error.strerror}); allow this user to read it, "
+        f"for example `sudo chmod a+rx {root}`"
+    )

@@ -1,43 +1,36 @@
 """One picture file: its bytes, its pixels, the time its camera wrote into it.
 
 A name is never handed to OpenCV (it crashes on names that are not UTF-8 and expands patterns);
-bytes are read here and typed by content. Does not cover clips.
+bytes are read here, typed by content, and their header checked before a decoder sees them.
+Does not cover clips, nor the guard that a device puts around decoding (`edge.guard`).
 """
 
 from __future__ import annotations
 
-import io
-import struct
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image as PillowImage
 
 from edge.errors import MediaError
+from edge.exif import read_exif
+from edge.header import Header, read_header
 from edge.preprocess import Image
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 MAX_BYTES = 64 * 1024 * 1024
-MAX_PIXELS = 100_000_000
 
-_EXIF_IFD = 0x8769
-_DATE_TIME, _DATE_TIME_ORIGINAL, _SUBSEC_ORIGINAL = 0x0132, 0x9003, 0x9291
-# What Pillow raises on damaged headers and EXIF blocks; found by mutating real files.
-_PILLOW_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    KeyError,
-    IndexError,
-    struct.error,
-    OverflowError,
-    ZeroDivisionError,
-    PillowImage.DecompressionBombError,
-)
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+# How to bring a stored picture upright, by its EXIF orientation: turned, then mirrored.
+_TURNS = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}  # quarter turns against the clock
+_MIRRORED = frozenset({2, 4, 5, 7})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,51 +62,35 @@ def decode(data: bytes) -> Frame:
 
     The header is read and its size checked before any pixel is decoded.
     """
-    if not data:
-        raise MediaError("empty", "zero bytes")
-    try:
-        with PillowImage.open(io.BytesIO(data), formats=("JPEG", "PNG")) as header:
-            width, height = header.size
-            captured_at = _captured_at(header)
-    except PillowImage.DecompressionBombError as error:
-        raise MediaError("too-large", str(error)) from error
-    except _PILLOW_ERRORS as error:
-        raise MediaError("type", "not a JPEG or PNG picture") from error
-    if width * height > MAX_PIXELS:
-        raise MediaError("too-large", f"{width} x {height} pixels")
-    return Frame(image_HWC=_decode_pixels(data), captured_at=captured_at)
-
-
-def _decode_pixels(data: bytes) -> Image:
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise MediaError("undecodable", str(error.err)) from error
-    if image is None:
-        ends_well = data.startswith(b"\x89PNG") or b"\xff\xd9" in data[-64:]
-        if ends_well:
-            raise MediaError("undecodable", "the decoder gives no pixels")
+    header = read_header(data)
+    if header.kind == "jpeg" and header.end is None:
         raise MediaError("truncated", "the end of the picture is missing")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    exif = read_exif(header.exif)
+    image_HWC = decode_stored(data, header, scale=1)
+    return Frame(image_HWC=upright(image_HWC, exif.orientation), captured_at=exif.facts.captured_at)
 
 
-def _captured_at(header: PillowImage.Image) -> datetime | None:
-    """EXIF DateTimeOriginal with its fraction of a second, else DateTime; None if neither."""
+def decode_stored(data: bytes, header: Header, scale: int) -> Image:
+    """The pixels as stored, RGB, at 1, 1/2, 1/4 or 1/8 of their size; only a JPEG is reduced.
+
+    Raises MediaError where the decoder gives none.
+    """
+    flags = _REDUCED[scale if header.kind == "jpeg" else 1] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        exif = header.getexif()
-        details = exif.get_ifd(_EXIF_IFD)
-    except _PILLOW_ERRORS:
-        return None  # a damaged EXIF block: the picture counts, its time is unknown
-    text = details.get(_DATE_TIME_ORIGINAL) or exif.get(_DATE_TIME)
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.strptime(text.strip("\x00 "), "%Y:%m:%d %H:%M:%S")
-    except ValueError:
-        return None
-    if not 1900 <= moment.year < 9999:  # nonsense, and no event gap can be added to it
-        return None
-    fraction = str(details.get(_SUBSEC_ORIGINAL, "")).strip("\x00 ")
-    if fraction.isdigit():
-        return moment.replace(microsecond=int(float("0." + fraction) * 1_000_000))
-    return moment
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if image is not None:
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    except cv2.error as error:
+        short = error.code == cv2.Error.StsNoMem
+        raise MediaError("memory" if short else "undecodable", str(error.err)) from error
+    if header.end is None:
+        raise MediaError("truncated", "the end of the picture is missing")
+    raise MediaError("undecodable", "the decoder gives no pixels")
+
+
+def upright(image_HWC: Image, orientation: int) -> Image:
+    """The picture as the photographer held the camera (EXIF 2.32, tag 0x0112)."""
+    turned = np.rot90(image_HWC, _TURNS.get(orientation, 0))
+    if orientation in _MIRRORED:
+        turned = turned[:, ::-1]
+    return np.ascontiguousarray(turned)

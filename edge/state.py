@@ -9,14 +9,16 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import StateError, StateKind
 
 _TEMPORARY_SUFFIX = ".tmp"
+_COPY_BYTES = 1 << 20
 _FULL = "free some space, then start again"
 _NO_RIGHT = "let this user write to the state folder, or run the command as the user it belongs to"
 _ADVICE = {
@@ -52,6 +54,19 @@ class StateFolder:
     @property
     def archive(self) -> Path:
         return self.root / "archive"
+
+    @property
+    def backups(self) -> Path:
+        return self.root / "backups"
+
+    @property
+    def restored(self) -> Path:
+        """There only while a restored database is put in place."""
+        return self.root / "edge.db.restored"
+
+    @property
+    def ballast(self) -> Path:
+        return self.root / "ballast"
 
     @property
     def model(self) -> Path:
@@ -101,12 +116,19 @@ def locked(state: StateFolder) -> Iterator[None]:
                 f"the state folder {state.root} is in use by another edge-watch or edge-gallery; "
                 "stop that one first, or give another folder with --state DIR",
             ) from error
-        for folder in (state.crops, state.root):
-            for orphan in folder.glob(f"*{_TEMPORARY_SUFFIX}"):
-                orphan.unlink()
+        with _told(state.root):
+            _sweep(state)
         yield
     finally:
         os.close(descriptor)
+
+
+def _sweep(state: StateFolder) -> None:
+    """What a crash left half-written. Copies of the database leave more than one file each."""
+    for folder in (state.crops, state.root, state.backups):
+        for pattern in ("*.tmp", "*.tmp-wal", "*.tmp-shm", "*.tmp-journal"):
+            for orphan in folder.glob(pattern):
+                orphan.unlink(missing_ok=True)
 
 
 def write_crops(state: StateFolder, jpegs: Iterable[bytes]) -> None:
@@ -131,6 +153,32 @@ def write_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """As `write_file`, from a file that may not fit into memory."""
+    temporary = target.with_name(target.name + _TEMPORARY_SUFFIX)
+    with _told(target):
+        try:
+            with source.open("rb") as reader, temporary.open("wb") as writer:
+                shutil.copyfileobj(reader, writer, _COPY_BYTES)
+                writer.flush()
+                os.fsync(writer.fileno())
+            temporary.replace(target)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+    sync_folder(target.parent)
+
+
+def make_folder(path: Path) -> None:
+    """The folder and those above it, there for good when this returns."""
+    missing = [one for one in (path, *path.parents) if not one.is_dir()]
+    with _told(path):
+        path.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_folder(one.parent)
+
+
 def rename_file(path: Path, new: Path) -> None:
     """`path` under the name `new`, in place of what was there; for good when this returns."""
     with _told(new):
@@ -147,11 +195,16 @@ def remove_file(path: Path) -> None:
 def _write_synced(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
     with _told(path):
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:  # on a full disk half a file would keep others from being whole
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def sync_folder(folder: Path) -> None:

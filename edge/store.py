@@ -1,7 +1,8 @@
 """The state database: opening it, its schema, its transactions. SQL lives in store*.py only.
 
 One writer (it holds the lock of edge/state.py) and any number of read-only readers. Every commit
-is on the disk when it returns: WAL with synchronous=FULL.
+is on the disk when it returns: WAL with synchronous=FULL. After a failed write or sync a connection
+believes nothing any more until `reopen`. Does not cover copies and damage (edge/backup.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import quote
 
 import apsw
 
+from edge import disk
 from edge.errors import StateError, StateKind
 
 SCHEMA_VERSION = 2  # the last of the steps in edge/schema
@@ -28,24 +30,31 @@ Value = str | bytes | int | float | None
 Row = tuple[Any, ...]
 
 
+class TimeIsOverError(StateError):
+    """The time given by `Store.interrupted_after` was over."""
+
+
 class Store:
     """An open database. `open_store` and `open_reader` are the ways to get one."""
 
     def __init__(self, path: Path, connection: apsw.Connection) -> None:
         self.path = path
         self._connection = connection
+        self._failure: StateError | None = None  # of the disk: see `reopen`
 
     def execute(self, sql: str, values: tuple[Value, ...] = ()) -> list[Row]:
-        try:
+        with self._told():
             return list(self._connection.execute(sql, values))
-        except apsw.Error as error:
-            raise _as_state_error(self.path, error) from error
 
-    def execute_many(self, sql: str, rows: Iterable[tuple[Value, ...]]) -> None:
-        try:
-            self._connection.executemany(sql, rows)
-        except apsw.Error as error:
-            raise _as_state_error(self.path, error) from error
+    def rows(self, sql: str) -> Iterator[Row]:
+        """Row by row, for what does not fit into memory."""
+        with self._told():
+            yield from self._connection.execute(sql)
+
+    def execute_many(self, sql: str, rows: Iterable[tuple[Value, ...]]) -> list[Row]:
+        """One statement for many values; all rows that come of it, in that order."""
+        with self._told():
+            return list(self._connection.executemany(sql, rows))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -55,31 +64,107 @@ class Store:
             yield
             self.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._roll_back()
+            raise
+
+    @contextmanager
+    def interrupted_after(self, seconds: float) -> Iterator[None]:
+        """Statements of the block raise TimeIsOverError when the time is over."""
+        until = time.monotonic() + seconds
+        self._connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+        try:
+            yield
+        finally:
+            self._connection.set_progress_handler(None)
+
+    def reopen(self) -> None:
+        """A fresh connection, for after a StateError of kind "io".
+
+        What a failed sync left in memory may look written and never reach the disk, so nothing is
+        read through the old connection, and what the journal holds is written out anew before
+        anything is built on it. Raises StateError while the disk still fails.
+        """
+        _close(self._connection)
+        failure = StateError("io", f"the database {self.path} could not be opened again")
+        self._failure = failure
+        self._connection = _connect(self.path)
+        self._failure = None
+        try:
+            _set_up_writer(self)
+        except StateError:
+            self._failure = failure
             raise
 
     def close(self) -> None:
-        self._connection.close()
+        _close(self._connection)
+
+    def _roll_back(self) -> None:
+        """Where even that fails, the connection is not believed any more."""
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except apsw.Error as error:
+            self._failure = _as_state_error(self.path, error)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            yield
+        except apsw.InterruptError as error:
+            raise TimeIsOverError("other", f"reading {self.path} takes too long") from error
+        except UnicodeDecodeError as error:
+            told = f"the database {self.path} holds a broken text: {_ADVICE['damaged']}"
+            raise StateError("damaged", told) from error
+        except apsw.Error as error:
+            failure = _as_state_error(self.path, error)
+            if failure.kind == "io":
+                self._failure = failure
+            raise failure from error
 
 
 def open_store(path: Path) -> Store:
     """The database for its one writer; made when there is none. Raises StateError."""
+    store = Store(path, _connect(path))
     try:
-        connection = apsw.Connection(str(path))
-        store = Store(path, connection)
-        _set_up(store)
-        for setting in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000"):
-            store.execute(f"PRAGMA {setting}")
-        store.execute(f"PRAGMA journal_size_limit={_JOURNAL_LIMIT}")
-    except apsw.Error as error:
-        raise _as_state_error(path, error) from error
-    _migrate(store)
-    _check_version(store)
+        _set_up_writer(store)
+        _migrate(store)
+        _check_version(store)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
-def open_reader(path: Path) -> Store:
+def _connect(path: Path) -> apsw.Connection:
+    try:
+        return apsw.Connection(str(path))
+    except apsw.Error as error:
+        raise _as_state_error(path, error) from error
+
+
+def _close(connection: apsw.Connection) -> None:
+    """The descriptors go in any case; what could not be written out stays in the journal."""
+    try:
+        connection.close()
+    except apsw.Error:
+        connection.close(True)
+
+
+def _set_up_writer(store: Store) -> None:
+    _set_up(store)
+    for setting in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "wal_autocheckpoint=1000",
+        f"journal_size_limit={_JOURNAL_LIMIT}",
+        "wal_checkpoint(TRUNCATE)",
+    ):
+        store.execute(f"PRAGMA {setting}")
+
+
+def open_reader(path: Path, older_too: bool = False) -> Store:
     """The database for reading beside a writer; raises StateError when there is none."""
     if not path.is_file():
         raise StateError(
@@ -90,11 +175,16 @@ def open_reader(path: Path) -> Store:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     try:
         connection = apsw.Connection(_reader_uri(path), flags=flags)
-        store = Store(path, connection)
-        _set_up(store)
     except apsw.Error as error:
         raise _as_state_error(path, error) from error
-    _check_version(store)
+    store = Store(path, connection)
+    try:
+        _set_up(store)
+        if not (older_too and 0 < _version(store) < SCHEMA_VERSION):
+            _check_version(store)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
@@ -147,12 +237,14 @@ def _version(store: Store) -> int:
 
 def _check_version(store: Store) -> None:
     version = _version(store)
-    if version != SCHEMA_VERSION:
-        raise StateError(
-            "other",
-            f"{store.path} has the schema version {version}, this program knows "
-            f"{SCHEMA_VERSION}; use the release of fancl that wrote it, or a newer one",
-        )
+    if version == SCHEMA_VERSION:
+        return
+    told = f"{store.path} has the schema version {version}, this program knows {SCHEMA_VERSION}; "
+    if version < SCHEMA_VERSION:
+        told += "start edge-watch or edge-gallery once, which bring it up to date"
+    else:
+        told += "use the release of fancl that wrote it, or a newer one"
+    raise StateError("other", told)
 
 
 def put_meta(store: Store, key: str, value: str) -> None:
@@ -168,31 +260,48 @@ def get_meta(store: Store, key: str) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
+_ADVICE: dict[StateKind, str] = {
+    "full": "the disk is full; free some space and start again (nothing recorded is lost)",
+    "read-only": "this user may not write to it, or the disk is mounted read-only; run the command "
+    "as the user the state folder belongs to, or give another folder with --state DIR",
+    "io": "the disk failed; check it, then start again (nothing recorded is lost)",
+    "damaged": "the file is damaged; `edge-admin restore` sets it aside and brings back the newest "
+    "backup together with what can still be read",
+    "in-use": "another program holds it; stop that one first",
+    "other": "check the disk, then start again (nothing recorded is lost)",
+}
+_NOT_OPENED = (
+    "check that its folder is there and that this user may write to it, or give another "
+    "folder with --state DIR"
+)
+
+
 def _as_state_error(path: Path, error: apsw.Error) -> StateError:
-    kind: StateKind = "other"
-    advice = "check the disk, then start again (nothing recorded is lost)"
-    if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):
-        kind = "damaged"
-        advice = "the file is damaged; set the state folder aside and restore a copy of it"
-    elif isinstance(error, apsw.FullError):
-        kind = "full"
-        advice = "the disk is full; free some space and start again (nothing recorded is lost)"
-    elif isinstance(error, (apsw.ReadOnlyError, apsw.PermissionsError)):
-        kind = "read-only"
-        advice = (
-            "this user may not write to it, or the disk is mounted read-only; run the command as "
-            "the user the state folder belongs to, or give another folder with --state DIR"
-        )
-    elif isinstance(error, apsw.CantOpenError):
-        advice = (
-            "check that its folder is there and that this user may write to it, or give another "
-            "folder with --state DIR"
-        )
-    elif isinstance(error, apsw.IOError):
-        kind = "io"
-    elif isinstance(error, apsw.BusyError):
-        kind = "in-use"
+    kind = _kind(path, error)
+    is_opening = kind == "other" and isinstance(error, apsw.CantOpenError)
+    advice = _NOT_OPENED if is_opening else _ADVICE[kind]
     return StateError(kind, f"the database {path} does not work ({error}): {advice}")
+
+
+def _kind(path: Path, error: apsw.Error) -> StateKind:
+    if isinstance(error, (apsw.IOError, apsw.CantOpenError)):
+        # SQLite says no more than this of files it cannot make or grow beside the database.
+        space = disk.space(path.parent)
+        if space is not None and space.is_read_only:
+            return "read-only"
+        if space is not None and space.is_full:
+            return "full"
+        return "io" if isinstance(error, apsw.IOError) else "other"
+    kinds: tuple[tuple[type[apsw.Error], StateKind], ...] = (
+        (apsw.NotADBError, "damaged"),
+        (apsw.CorruptError, "damaged"),
+        (apsw.FullError, "full"),
+        (apsw.ReadOnlyError, "read-only"),
+        (apsw.PermissionsError, "read-only"),
+        (apsw.BusyError, "in-use"),
+        (apsw.LockedError, "in-use"),
+    )
+    return next((kind for one, kind in kinds if isinstance(error, one)), "other")
 
 
 def now() -> str:

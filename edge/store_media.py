@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
+from pathlib import PurePosixPath
 from typing import Literal
 
 from edge.detect import ObservationType
@@ -32,36 +34,58 @@ class KnownFile:
 class Outcome:
     """What is recorded of a decoded medium beside its detections."""
 
-    width: int  # pixels
+    kind: MediaKind
+    width: int  # pixels, upright
     height: int
+    num_frames: int | None  # of a clip: frames looked at; None: a still picture
+    duration_seconds: float | None  # of a clip
     captured_at: datetime
     time_source: TimeSource
+    utc_offset_minutes: int | None  # of captured_at, where the camera wrote it
+    latitude: float | None  # degrees, WGS 84, where the camera wrote them
+    longitude: float | None
+    camera: str | None  # its serial number, else its model
+    damage: str | None  # what is broken although it decodes; None: nothing found
     observation_type: ObservationType
 
 
 def find_known(store: Store, file: FoundFile) -> KnownFile | None:
-    key = (file.path_bytes, file.num_bytes, file.mtime_ns)
-    rows = store.execute(
-        "SELECT state, sha256, attempts, reason FROM media_path JOIN media USING (sha256) "
+    return find_all_known(store, [file]).get(file.path)
+
+
+def find_all_known(store: Store, files: Iterable[FoundFile]) -> dict[str, KnownFile]:
+    """What is recorded, by `FoundFile.path`; 100,000 files take about a second."""
+    keys = [(file.path_bytes, file.num_bytes, file.mtime_ns) for file in files]
+    rows = store.execute_many(
+        "SELECT path, state, sha256, attempts, reason FROM media_path JOIN media USING (sha256) "
         "WHERE path = ? AND media_path.num_bytes = ? AND mtime_ns = ?",
-        key,
+        keys,
     )
-    if rows:
-        state, sha256, attempts, reason = rows[0]
-        return KnownFile(state=state, sha256=sha256, attempts=attempts, reason=reason)
-    rows = store.execute(
-        "SELECT sha256, reason FROM quarantine WHERE path = ? AND num_bytes = ? AND mtime_ns = ?",
-        key,
+    known = {path: _known(*values) for path, *values in rows}
+    rows = store.execute_many(
+        "SELECT path, 'quarantined', sha256, 0, reason FROM quarantine "
+        "WHERE path = ? AND num_bytes = ? AND mtime_ns = ?",
+        (key for key in keys if key[0] not in known),
     )
-    if rows:
-        return KnownFile(state="quarantined", sha256=rows[0][0], attempts=0, reason=rows[0][1])
-    return None
+    known.update({path: _known(*values) for path, *values in rows})
+    return {os.fsdecode(path): one for path, one in known.items()}
 
 
-def claim(store: Store, sha256: str, files: Sequence[FoundFile]) -> MediaState:
+def _known(state: MediaState, sha256: str | None, attempts: int, reason: str | None) -> KnownFile:
+    return KnownFile(state=state, sha256=sha256, attempts=attempts, reason=reason)
+
+
+def claim(
+    store: Store,
+    sha256: str,
+    files: Sequence[FoundFile],
+    boot_id: str | None,
+    clock_trusted: bool | None,
+) -> MediaState:
     """The state of a medium found under these names, one more attempt counted if it is open.
 
-    Call it in a transaction that ends before decoding begins.
+    Call it in a transaction that ends before decoding begins. `boot_id` names the start of the
+    system, `clock_trusted` says whether its clock can be believed; None where not known.
     """
     deployment_id = files[0].deployment_id
     store.execute(
@@ -69,10 +93,11 @@ def claim(store: Store, sha256: str, files: Sequence[FoundFile]) -> MediaState:
         (deployment_id, now()),
     )
     store.execute(
-        "INSERT INTO media (sha256, deployment_id, state, attempts, num_bytes, seq, seen_at) "
-        "SELECT ?, ?, 'claimed', 0, ?, coalesce(max(seq), 0) + 1, ? FROM media WHERE true "
+        "INSERT INTO media (sha256, deployment_id, state, attempts, num_bytes, seq, boot_id, "
+        "clock_trusted, seen_at) "
+        "SELECT ?, ?, 'claimed', 0, ?, coalesce(max(seq), 0) + 1, ?, ?, ? FROM media WHERE true "
         "ON CONFLICT DO NOTHING",
-        (sha256, deployment_id, files[0].num_bytes, now()),
+        (sha256, deployment_id, files[0].num_bytes, boot_id, clock_trusted, now()),
     )
     for file in files:
         _add_path(store, sha256, file)
@@ -92,6 +117,31 @@ def claim(store: Store, sha256: str, files: Sequence[FoundFile]) -> MediaState:
         "UPDATE media SET state = 'claimed', attempts = attempts + 1 WHERE sha256 = ?", (sha256,)
     )
     return "claimed"
+
+
+def release(store: Store, media: Iterable[str]) -> None:
+    """Gives media their attempt back: what ended it (a full disk, a stop) was none of theirs.
+
+    They stay claimed, and are taken up again. Call it in a transaction.
+    """
+    store.execute_many(
+        "UPDATE media SET attempts = max(0, attempts - 1) WHERE sha256 = ? AND state = 'claimed'",
+        ((sha256,) for sha256 in media),
+    )
+
+
+def fail(
+    store: Store, sha256: str, files: Sequence[FoundFile], reason: MediaReason, detail: str
+) -> MediaState:
+    """The state of a medium whose decoding ended its worker: taken up again, up to MAX_ATTEMPTS.
+
+    The attempt was counted when it was claimed. Call it in a transaction.
+    """
+    attempts = store.execute("SELECT attempts FROM media WHERE sha256 = ?", (sha256,))[0][0]
+    if attempts < MAX_ATTEMPTS:
+        return "claimed"
+    quarantine(store, sha256, files, reason, f"{detail}, {attempts} times")
+    return "quarantined"
 
 
 def crash_detail(attempts: int) -> str:
@@ -118,13 +168,23 @@ def _add_path(store: Store, sha256: str, file: FoundFile) -> None:
 
 def finish(store: Store, sha256: str, outcome: Outcome) -> None:
     store.execute(
-        "UPDATE media SET state = 'done', width = ?, height = ?, captured_at = ?, "
-        "time_source = ?, observation_type = ?, done_at = ? WHERE sha256 = ?",
+        "UPDATE media SET state = 'done', kind = ?, width = ?, height = ?, num_frames = ?, "
+        "duration_seconds = ?, captured_at = ?, time_source = ?, utc_offset_minutes = ?, "
+        "latitude = ?, longitude = ?, camera = ?, damage = ?, observation_type = ?, done_at = ? "
+        "WHERE sha256 = ?",
         (
+            outcome.kind,
             outcome.width,
             outcome.height,
+            outcome.num_frames,
+            outcome.duration_seconds,
             outcome.captured_at.isoformat(),
             outcome.time_source,
+            outcome.utc_offset_minutes,
+            outcome.latitude,
+            outcome.longitude,
+            outcome.camera,
+            outcome.damage,
             outcome.observation_type,
             now(),
             sha256,
@@ -169,6 +229,31 @@ def add_quarantine(
     )
 
 
+def free_quarantined(store: Store, displays: Sequence[str] | None, reason: str | None) -> list[str]:
+    """Takes files out of quarantine, their attempts back to 0; the names of those freed.
+
+    By name, by reason, or all of them. Call it in a transaction.
+    """
+    rows = store.execute(
+        "SELECT DISTINCT display, sha256 FROM quarantine WHERE ?1 IS NULL OR reason = ?1", (reason,)
+    )
+    chosen = [row for row in rows if displays is None or row[0] in displays]
+    media = {sha256 for _, sha256 in chosen if sha256 is not None}
+    # The same bytes under other names are freed too.
+    names = {display for display, sha256 in rows if sha256 in media}
+    store.execute_many(
+        "UPDATE media SET state = 'claimed', attempts = 0, reason = NULL, done_at = NULL "
+        "WHERE sha256 = ? AND state = 'quarantined'",
+        ((sha256,) for sha256 in media),
+    )
+    store.execute_many("DELETE FROM quarantine WHERE sha256 = ?", ((one,) for one in media))
+    unread = [display for display, sha256 in chosen if sha256 is None]
+    store.execute_many(
+        "DELETE FROM quarantine WHERE display = ? AND sha256 IS NULL", ((one,) for one in unread)
+    )
+    return sorted({*names, *unread})
+
+
 def unreadable_places(store: Store) -> list[bytes]:
     """Paths of the folders and files of which not even size and time are known."""
     rows = store.execute(
@@ -199,4 +284,43 @@ def set_disposed(store: Store, file: FoundFile, sha256: str, disposed_to: str) -
     store.execute(
         "UPDATE media_path SET disposed_to = ? WHERE path = ? AND sha256 = ?",
         (disposed_to, file.path_bytes, sha256),
+    )
+
+
+# What may go from the archive: nothing a person looked at, nor what an animal is known by.
+_ARCHIVED = (
+    "SELECT DISTINCT disposed_to FROM media JOIN media_path USING (sha256) "
+    "WHERE state = 'done' AND disposed_to LIKE 'archive/%' "
+    "AND NOT EXISTS (SELECT 1 FROM exemplar WHERE exemplar.sha256 = media.sha256) "
+    "AND NOT EXISTS (SELECT 1 FROM detection JOIN review USING (observation_id) "
+    "WHERE detection.sha256 = media.sha256) "
+)
+
+
+def archived_before(store: Store, moment: datetime, limit: int) -> list[str]:
+    """Files of the archive, relative to the state folder, recorded before then (aware, UTC).
+
+    Only those recorded under a clock that could be trusted.
+    """
+    text = moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
+    text = text.replace("+00:00", "Z")
+    rows = store.execute(
+        _ARCHIVED + "AND clock_trusted = 1 AND media.seen_at < ? AND done_at < ? "
+        "ORDER BY seq LIMIT ?",
+        (text, text, limit),
+    )
+    return [str(name) for (name,) in rows]
+
+
+def oldest_archived(store: Store, limit: int) -> list[str]:
+    """Files of the archive, relative to the state folder, the first to arrive first."""
+    rows = store.execute(_ARCHIVED + "ORDER BY seq LIMIT ?", (limit,))
+    return [str(name) for (name,) in rows]
+
+
+def set_archive_deleted(store: Store, names: Iterable[str]) -> None:
+    """Two names of one medium may share a file of the archive."""
+    store.execute_many(
+        "UPDATE media_path SET disposed_to = 'deleted' WHERE disposed_to = ?1 AND sha256 = ?2",
+        ((name, PurePosixPath(name).stem) for name in names),
     )

@@ -36,6 +36,14 @@ MEDIA_COLUMNS = (
     "reason",
     "note",
     "disposed_to",
+    "kind",
+    "frame_ms",
+    "damage",
+    "utc_offset_minutes",
+    "latitude",
+    "longitude",
+    "camera",
+    "clock_trusted",
 )
 EVENT_COLUMNS = (
     "event_id",
@@ -67,17 +75,18 @@ SELECT display, sha256, captured_at, media.deployment_id, detection.event_id, de
     detection.runner_up_id, runner_up.name, detection.runner_up_similarity,
     decision, detection.encoder_id, coalesce(detection.observation_type, media.observation_type),
     observation_id, x, y, detection.width, detection.height, confidence, usable,
-    time_source, state, NULL, note, disposed_to
+    time_source, state, NULL, note, disposed_to, kind, frame_ms, damage, utc_offset_minutes,
+    latitude, longitude, camera, clock_trusted
 FROM media_path JOIN media USING (sha256) LEFT JOIN detection USING (sha256)
     LEFT JOIN observation USING (observation_id)
     LEFT JOIN individual AS best ON best.individual_id = detection.best_individual_id
     LEFT JOIN individual AS runner_up ON runner_up.individual_id = detection.runner_up_id
-WHERE state <> 'quarantined' ORDER BY media.deployment_id, captured_at, display, x, y
+WHERE state <> 'quarantined' ORDER BY media.deployment_id, captured_at, display, frame_ms, x, y
 """
 _QUARANTINED = """
 SELECT display, sha256, NULL, deployment_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    'quarantined', reason, note, NULL
+    'quarantined', reason, note, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM quarantine ORDER BY deployment_id, display, quarantined_at
 """
 _EVENTS = """
@@ -98,6 +107,10 @@ class QuarantineRow:
     display: str
     reason: str
     detail: str
+    note: str | None  # 'name-not-utf8'
+    deployment_id: str
+    num_bytes: int
+    sha256: str | None  # None: it could not be read
     quarantined_at: str
 
 
@@ -131,12 +144,21 @@ def event_rows(store: Store, event_id: str | None = None) -> Iterator[Record]:
 
 def quarantine_rows(store: Store) -> list[QuarantineRow]:
     rows = store.execute(
-        "SELECT display, reason, detail, quarantined_at FROM quarantine "
-        "ORDER BY quarantined_at, display"
+        "SELECT display, reason, detail, note, deployment_id, num_bytes, sha256, quarantined_at "
+        "FROM quarantine ORDER BY quarantined_at, display"
     )
     return [
-        QuarantineRow(display=display, reason=reason, detail=detail, quarantined_at=at)
-        for display, reason, detail, at in rows
+        QuarantineRow(
+            display=display,
+            reason=reason,
+            detail=detail,
+            note=note,
+            deployment_id=deployment_id,
+            num_bytes=num_bytes,
+            sha256=sha256,
+            quarantined_at=at,
+        )
+        for display, reason, detail, note, deployment_id, num_bytes, sha256, at in rows
     ]
 
 

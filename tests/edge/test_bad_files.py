@@ -10,6 +10,8 @@ import pytest
 
 from .conftest import age, draw, hollow_png, save
 
+DAYS = 2 * 86400  # longer than an incomplete file is waited for
+
 
 def _truncated() -> bytes:
     import io
@@ -25,6 +27,7 @@ def _truncated() -> bytes:
     ("name", "data", "reason"),
     [
         ("zero.jpg", b"", "empty"),
+        ("zeros.jpg", bytes(5000), "truncated"),
         ("text.jpg", b"hello, I am not a picture at all", "type"),
         ("gif.jpg", b"GIF89a" + bytes(100), "type"),
         ("truncated.jpg", _truncated(), "truncated"),
@@ -35,7 +38,7 @@ def _truncated() -> bytes:
 )
 def test_a_picture_that_cannot_be_decoded_is_a_row_with_its_reason(known, name, data, reason):
     (known.inbox / name).write_bytes(data)
-    age(known.inbox / name)
+    age(known.inbox / name, DAYS)
     save(known.inbox / "good.jpg", draw("A", shot=7))
     ran = known.watch()
     assert ran.code == 0, ran.err
@@ -50,14 +53,13 @@ def test_a_picture_that_cannot_be_decoded_is_a_row_with_its_reason(known, name, 
 def test_it_is_not_tried_again_until_its_bytes_change(known):
     bad = known.inbox / "1.jpg"
     bad.write_bytes(_truncated())
-    age(bad, 7200)
+    age(bad, DAYS)
     known.watch()
     assert "0 new frames" in (ran := known.watch()).out
     assert "0 quarantined" in ran.out
     save(bad, draw("A", shot=7))
     known.watch()
-    states = {row["state"]: row["reason"] for row in known.rows("media")}
-    assert states == {"done": "", "quarantined": "truncated"}
+    assert [row["state"] for row in known.rows("media")] == ["done"]
 
 
 def test_a_name_that_is_not_utf8_is_processed_and_noted(known):
@@ -88,37 +90,40 @@ def test_links_pipes_and_folders_with_a_pictures_name_are_not_opened(known, tmp_
 
 def test_a_pipe_put_in_a_pictures_place_does_not_hang(known):
     from edge.errors import MediaError
-    from edge.inbox import Inbox, read_file
+    from edge.inbox import Inbox
 
     picture = save(known.inbox / "1.jpg", draw("A"))
-    (file,) = Inbox(known.inbox, 0).scan().ready
+    inbox = Inbox(known.inbox, 0, 0)
+    (file,) = inbox.scan().ready
     picture.unlink()
     os.mkfifo(picture)
     with pytest.raises(MediaError, match="not-a-file"):
-        read_file(file)
+        inbox.read(file)
 
 
 def test_a_link_put_in_a_pictures_place_is_not_followed(known, tmp_path):
     from edge.errors import MediaError
-    from edge.inbox import Inbox, read_file
+    from edge.inbox import Inbox
 
     picture = save(known.inbox / "1.jpg", draw("A"))
-    (file,) = Inbox(known.inbox, 0).scan().ready
+    inbox = Inbox(known.inbox, 0, 0)
+    (file,) = inbox.scan().ready
     picture.unlink()
     picture.symlink_to(save(tmp_path / "other.jpg", draw("A")))
     with pytest.raises(MediaError, match="not-a-file"):
-        read_file(file)
+        inbox.read(file)
 
 
 def test_a_file_that_changed_since_the_scan_is_left_for_the_next(known):
-    from edge.inbox import Inbox, read_file
+    from edge.inbox import Inbox
 
     picture = save(known.inbox / "1.jpg", draw("A"))
-    (file,) = Inbox(known.inbox, 0).scan().ready
+    inbox = Inbox(known.inbox, 0, 0)
+    (file,) = inbox.scan().ready
     save(picture, draw("B"))
-    assert read_file(file) is None
+    assert inbox.read(file) is None
     picture.unlink()
-    assert read_file(file) is None
+    assert inbox.read(file) is None
 
 
 def test_a_file_that_may_not_be_read_is_a_row_until_it_may(known, monkeypatch):
@@ -126,7 +131,7 @@ def test_a_file_that_may_not_be_read_is_a_row_until_it_may(known, monkeypatch):
     really_open = os.open
 
     def refuse(path, *args, **kwargs):  # as for an ordinary user; root may read everything
-        if path == os.fsencode(picture):
+        if path == picture.name:
             raise PermissionError(errno.EACCES, "Permission denied")
         return really_open(path, *args, **kwargs)
 

@@ -179,7 +179,7 @@ def test_what_a_writer_has_not_yet_put_in_place_is_read_too(store, tmp_path, mon
     [
         (apsw.ReadOnlyError, "as the user the state folder belongs to"),
         (apsw.FullError, "free some space"),
-        (apsw.CorruptError, "restore a copy"),
+        (apsw.CorruptError, "edge-admin restore"),
     ],
 )
 def test_a_database_that_fails_says_what_helps(tmp_path, error, advice):

@@ -280,7 +280,7 @@ def test_a_file_that_is_still_being_written_is_left_alone(known, tmp_path):
         file.flush()
         age(target)  # looks settled, but somebody has it open
         ran = known.watch("--config", str(settings))
-        assert "1 file still being written" in ran.out
+        assert "1 file not whole yet" in ran.out
         assert known.rows("media") == []
         file.write(data[500:])
     age(target)
@@ -330,7 +330,7 @@ def test_a_file_that_changed_after_it_was_read_is_not_disposed_of(known):
     from edge.store_media import ArchiveKey
 
     picture = save(known.inbox / "1.jpg", draw("A"))
-    (file,) = Inbox(known.inbox, 0).scan().ready
+    (file,) = Inbox(known.inbox, 0, 0).scan().ready
     save(picture, draw("B"))
     key = ArchiveKey(sha256="0" * 64, captured_at=datetime(2026, 5, 1))
     for after in (After.move, After.delete):

@@ -1,0 +1,285 @@
+"""Copies of the database, and the way back from one when the database is damaged.
+
+Copies of STATE/backups are numbered, as a clock may be wrong; the last few are kept. A damaged
+database is set aside, never deleted. Does not cover crops, but for copying them along.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edge import disk, store_copy
+from edge.errors import InputError, StateError
+from edge.state import StateFolder, copy_file, make_folder, rename_file, sync_folder
+from edge.store import Store, open_reader, open_store
+
+NUM_KEPT = 3
+CHECK_SECONDS = 2.0  # at the start; what takes longer is checked with the next backup
+_EVERY_SECONDS = 86400
+_RETRY_SECONDS = 3600
+_NAME = re.compile(r"edge-(\d{6})\.db")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    source: Path | None  # the copy it came from; None: only from the damaged database
+    aside: Path | None  # where the database before it is now
+    broken_tables: list[str] | None  # not read whole; None: nothing of the damaged one was used
+
+    @property
+    def sentence(self) -> str:
+        origin = f"the backup {self.source}" if self.source else "no backup"
+        told = f"restored from {origin}"
+        if self.broken_tables is None:
+            told += "; what was recorded after it is lost"
+        elif self.broken_tables:
+            told += (
+                " and from what can be read of the damaged database; lost is what lay on its "
+                f"damaged pages of {', '.join(self.broken_tables)} and is in no backup"
+            )
+        else:
+            told += " and from the damaged database, of which every row could be read"
+        told += ". Pictures that are still in the inbox and not recorded now are read again"
+        return told + (f". The database before is kept as {self.aside}" if self.aside else "")
+
+
+def open_checked(state: StateFolder) -> tuple[Store, str | None]:
+    """The database for its writer, and what was restored if it was damaged, as a sentence.
+
+    Needs the lock. Raises StateError where it is damaged and there is no backup.
+    """
+    _finish_swap(state)
+    problem = gone(state)
+    if problem is None:
+        try:
+            store = open_store(state.database)
+            found = store_copy.check(store, CHECK_SECONDS)
+        except StateError as error:
+            if error.kind != "damaged":
+                raise
+            problem = str(error)
+        else:
+            if not found.problems:
+                return store, None
+            store.close()
+            problem = "; ".join(found.problems)
+    if newest_good(state) is None:
+        raise StateError(
+            "damaged",
+            f"the database {state.database} is damaged ({problem}) and there is no backup in "
+            f"{state.backups}: run `edge-admin restore FILE` with a copy you have, or `edge-admin "
+            "restore --without-backup`, which keeps what can still be read",
+        )
+    restored = restore_newest(state)
+    return open_store(state.database), f"the database was damaged ({problem}): {restored.sentence}"
+
+
+def make_backup(database: Path, target: Path) -> None:
+    """A whole, checked copy under its name, or none; also while another program writes."""
+    temporary = target.with_name(target.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    store = open_reader(database)
+    try:
+        store_copy.copy_into(store, temporary)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        store.close()
+    problems = _problems(temporary)
+    if problems:
+        temporary.unlink()
+        raise StateError("damaged", f"{database} gave no whole copy: {'; '.join(problems)}")
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    rename_file(temporary, target)
+
+
+def make_numbered_backup(state: StateFolder) -> Path:
+    """One more copy in STATE/backups; the oldest beyond NUM_KEPT go. Raises StateError."""
+    make_folder(state.backups)
+    size = state.database.stat().st_size if state.database.is_file() else 0
+    left = disk.space(state.backups)
+    if left is not None and left.free_bytes < 2 * size:
+        raise StateError(
+            "full",
+            f"no backup was made: {state.backups} has {left.free_bytes // 2**20} MB left and "
+            f"{2 * size // 2**20} are needed; free some space",
+        )
+    for orphan in state.backups.glob("*.tmp"):
+        orphan.unlink()
+    there = backups(state)
+    number = 1 + (int(_NAME.fullmatch(there[-1].name)[1]) if there else 0)  # type: ignore[index]
+    target = state.backups / f"edge-{number:06}.db"
+    make_backup(state.database, target)
+    for old in [*there, target][:-NUM_KEPT]:
+        old.unlink()
+    return target
+
+
+def backups(state: StateFolder) -> list[Path]:
+    """The numbered copies, oldest first."""
+    if not state.backups.is_dir():
+        return []
+    return sorted(one for one in state.backups.iterdir() if _NAME.fullmatch(one.name))
+
+
+def newest_good(state: StateFolder) -> Path | None:
+    return next((one for one in reversed(backups(state)) if not _problems(one)), None)
+
+
+def copy_crops(state: StateFolder, folder: Path) -> int:
+    """Puts the crops that are not there yet into `folder`; their number."""
+    make_folder(folder)
+    there = {one.name for one in folder.iterdir()}
+    missing = [one for one in state.crops.glob("*.jpg") if one.name not in there]
+    for crop in missing:
+        copy_file(crop, folder / crop.name)
+    return len(missing)
+
+
+def restore_file(state: StateFolder, copy: Path) -> Restored:
+    """Puts a copy in the database's place, as it is. Needs the lock."""
+    if not copy.is_file():
+        raise InputError(f"there is no backup {copy}; give a file that `edge-admin backup` wrote")
+    problems = _problems(copy)
+    if problems:
+        raise InputError(f"the backup {copy} is damaged itself ({'; '.join(problems)})")
+    return _put_in_place(state, copy, is_merged=False)
+
+
+def restore_newest(state: StateFolder, without_backup: bool = False) -> Restored:
+    """The newest whole backup, and what can still be read of the database. Needs the lock."""
+    copy = newest_good(state)
+    if copy is None and not without_backup:
+        raise StateError(
+            "damaged",
+            f"there is no whole backup in {state.backups}: give one with `edge-admin restore "
+            "FILE`, or keep what can still be read with `edge-admin restore --without-backup`",
+        )
+    return _put_in_place(state, copy, is_merged=True)
+
+
+class DailyBackup:
+    """Makes a backup a day in a thread of its own, so that pictures do not wait for it."""
+
+    def __init__(self, state: StateFolder) -> None:
+        self._state = state
+        self._thread: threading.Thread | None = None
+        self._told: list[str] = []
+        self._next_try = 0.0  # monotonic
+
+    def tend(self) -> list[str]:
+        """Starts one where it is due; what went wrong since the last call, as sentences."""
+        told, self._told = self._told, []
+        if self._thread is None or not self._thread.is_alive():
+            if time.monotonic() >= self._next_try and self._is_due():
+                self._next_try = time.monotonic() + _RETRY_SECONDS
+                self._thread = threading.Thread(target=self._make, daemon=True)
+                self._thread.start()
+        return told
+
+    def _is_due(self) -> bool:
+        """A clock that went back makes one more, never none."""
+        there = backups(self._state)
+        return not there or abs(time.time() - there[-1].stat().st_mtime) > _EVERY_SECONDS
+
+    def _make(self) -> None:
+        try:
+            make_numbered_backup(self._state)
+        except (StateError, OSError) as error:
+            self._told.append(f"the daily backup failed: {error}")
+
+
+def _problems(copy: Path) -> list[str]:
+    try:
+        store = open_reader(copy, older_too=True)
+    except StateError as error:
+        return [str(error)]
+    try:
+        return store_copy.check_thoroughly(store)
+    finally:
+        store.close()
+
+
+def gone(state: StateFolder) -> str | None:
+    """Crops and backups without a database: it was lost, this is no new device."""
+    if state.database.is_file() and state.database.stat().st_size:
+        return None
+    if backups(state) or any(state.crops.glob("*.jpg")):
+        return "it is gone or empty, though crops or backups are there"
+    return None
+
+
+def _put_in_place(state: StateFolder, copy: Path | None, is_merged: bool) -> Restored:
+    building = state.restored.with_name(state.restored.name + ".tmp")
+    _remove_database(building)
+    if copy is not None:
+        copy_file(copy, building)
+    store = open_store(building)
+    broken: list[str] | None = None
+    try:
+        if is_merged:
+            broken = _merged(store, state.database)
+        if copy is None and broken is None:
+            raise StateError(
+                "damaged",
+                f"nothing can be read of {state.database}: give a copy with `edge-admin restore "
+                "FILE`, or move the database and its crops away to begin anew",
+            )
+        problems = store_copy.check_thoroughly(store)
+        if problems:
+            raise StateError("damaged", f"nothing whole came of it: {'; '.join(problems)}")
+    finally:
+        store.close()
+    aside = _set_aside(state, "damaged" if is_merged else "before")
+    rename_file(building, state.restored)  # from here on it is finished whatever happens
+    _finish_swap(state)
+    return Restored(source=copy, aside=aside, broken_tables=broken)
+
+
+def _merged(store: Store, database: Path) -> list[str] | None:
+    try:
+        return store_copy.merge(store, database)
+    except StateError as error:
+        if error.kind not in {"damaged", "other"}:
+            raise
+        return None
+
+
+def _set_aside(state: StateFolder, why: str) -> Path | None:
+    """A second name for the database and its journal; None where there is none."""
+    if not state.database.is_file():
+        return None
+    number = 1
+    while (aside := state.root / f"{state.database.name}.{why}.{number}").exists():
+        number += 1
+    for suffix in ("-wal", ""):
+        source = state.database.with_name(state.database.name + suffix)
+        if source.is_file():
+            os.link(source, aside.with_name(aside.name + suffix))
+    sync_folder(state.root)
+    return aside
+
+
+def _finish_swap(state: StateFolder) -> None:
+    """Puts a finished restored database in place; the old journal must not meet it."""
+    if state.restored.is_file():
+        _remove_database(state.database)
+        rename_file(state.restored, state.database)
+
+
+def _remove_database(path: Path) -> None:
+    for suffix in ("-wal", "-shm", ""):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def made_at(copy: Path) -> str:
+    return f"{datetime.fromtimestamp(copy.stat().st_mtime, timezone.utc):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,39 @@
+"""What every batch goes through, and a medium on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge.clock import Clock
+from edge.config import After
+from edge.detect import BoxesFile
+from edge.encoder import Encoder
+from edge.guard import DecodePool
+from edge.inbox import FoundFile, Inbox
+from edge.sightings import Judge
+from edge.state import StateFolder
+from edge.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    inbox: Inbox
+    state: StateFolder
+    store: Store
+    encoder: Encoder
+    decoders: DecodePool
+    judge: Judge
+    boxes: BoxesFile | None  # None: the whole frame is one animal
+    after: After
+    clock: Clock
+    beat: Callable[[], None]  # called whenever something has moved on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Medium:
+    """Bytes, known by their sha256."""
+
+    sha256: str
+    data: bytes
+    files: list[FoundFile]  # the names it has in this batch

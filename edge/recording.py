@@ -1,0 +1,184 @@
+"""What was learned of a batch of media, put into the database in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from edge import sightings, store_events, store_media
+from edge.crops import Cut
+from edge.decoder import Decoded, View
+from edge.detect import FoundObject, ObservationType
+from edge.encoder import Encoder
+from edge.errors import MediaError
+from edge.inbox import FoundFile
+from edge.pipeline import Medium, Pipeline
+from edge.sightings import Arrival
+from edge.state import crop_name, write_crops
+from edge.store import new_id
+from edge.store_events import NewDetection
+from edge.store_media import MediaState, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    medium: Medium
+    decoded: Decoded
+    found: tuple[FoundObject, ...] | None  # in each of its frames; None: nobody looked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    medium: Medium
+    error: MediaError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    events: list[str]  # touched
+    again: list[Medium]  # their decoder died; to be tried once more
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """One object in one frame."""
+
+    of: Learned
+    view: View
+    found: FoundObject
+    cut: Cut | None  # only of animals
+
+    @property
+    def usable(self) -> bool:
+        return self.cut is not None and self.cut.usable
+
+
+def record(
+    pipeline: Pipeline,
+    learned: Sequence[Learned],
+    refused: Sequence[Refused],
+    counts: Counter[str],
+) -> Recorded:
+    """Crops come first, so that no record names one that is not there."""
+    again: list[Medium] = []
+    if not learned and not refused:
+        return Recorded(events=[], again=again)
+    seen = [one for medium in learned for one in _objects(medium)]
+    detections = _detections(pipeline.encoder, seen)
+    write_crops(pipeline.state, [one.cut.jpeg for one in seen if one.cut])
+    outcomes = {one.medium.sha256: _outcome(one) for one in learned}
+    arrivals: list[Arrival] = []
+    with pipeline.store.transaction():
+        for one in refused:
+            if _refuse(pipeline, one) == "claimed":
+                again.append(one.medium)
+        for sha256, outcome in outcomes.items():
+            store_media.finish(pipeline.store, sha256, outcome)
+        for object_seen, detection in zip(seen, detections, strict=True):
+            store_events.add_detection(pipeline.store, detection)
+            if detection.observation_type == "animal":
+                outcome = outcomes[detection.sha256]
+                arrivals.append(_arrival(object_seen, detection, outcome))
+        events = sightings.join_events(pipeline.store, pipeline.judge, arrivals)
+    _count(learned, outcomes, counts)
+    counts["quarantined"] += sum(
+        len(one.medium.files) for one in refused if one.medium not in again
+    )
+    return Recorded(events=events, again=again)
+
+
+def _objects(learned: Learned) -> Iterator[_Seen]:
+    for view in learned.decoded.views:
+        for found, cut in zip(learned.found or (), view.cuts, strict=True):
+            yield _Seen(of=learned, view=view, found=found, cut=cut)
+
+
+def _detections(encoder: Encoder, seen: Sequence[_Seen]) -> list[NewDetection]:
+    """Every object with its embedding, where it is an animal large enough to have one."""
+    crops = [one.cut.encoder_HWC for one in seen if one.cut and one.cut.usable]
+    spec = encoder.manifest.input
+    images_NHWC = np.stack(crops) if crops else np.zeros((0, spec.height, spec.width, 3), np.uint8)
+    embeddings = iter(encoder.embed(images_NHWC).astype(np.float16))
+    return [
+        NewDetection(
+            detection_id=new_id(),
+            sha256=one.of.medium.sha256,
+            frame_ms=one.view.frame_ms,
+            observation_type=one.found.observation_type,
+            box=one.found.box,
+            confidence=one.found.confidence,
+            usable=one.usable,
+            embedding=next(embeddings) if one.usable else None,
+            encoder_id=encoder.manifest.encoder_id if one.usable else None,
+            crop=crop_name(one.cut.jpeg) if one.cut else None,
+        )
+        for one in seen
+    ]
+
+
+def _outcome(learned: Learned) -> Outcome:
+    decoded, facts = learned.decoded, learned.decoded.facts
+    file = learned.medium.files[0]
+    return Outcome(
+        kind=decoded.kind,
+        width=decoded.width,
+        height=decoded.height,
+        num_frames=decoded.num_frames,
+        duration_seconds=decoded.duration_seconds,
+        captured_at=facts.captured_at or _time_of(file),
+        time_source=decoded.time_source or "mtime",
+        utc_offset_minutes=facts.utc_offset_minutes,
+        latitude=facts.latitude,
+        longitude=facts.longitude,
+        camera=facts.camera,
+        observation_type=_observation_type(learned.found),
+        damage=decoded.damage,
+    )
+
+
+def _time_of(file: FoundFile) -> datetime:
+    return datetime.fromtimestamp(file.mtime_ns / 1e9)
+
+
+def _observation_type(found: Sequence[FoundObject] | None) -> ObservationType:
+    if found is None:
+        return "unclassified"
+    kinds = {one.observation_type for one in found}
+    order: tuple[ObservationType, ...] = ("animal", "human", "vehicle", "unclassified")
+    return next((kind for kind in order if kind in kinds), "blank")
+
+
+def _arrival(one: _Seen, detection: NewDetection, outcome: Outcome) -> Arrival:
+    return Arrival(
+        detection_id=detection.detection_id,
+        sha256=detection.sha256,
+        deployment_id=one.of.medium.files[0].deployment_id,
+        captured_at=outcome.captured_at + timedelta(milliseconds=one.view.frame_ms or 0),
+        time_source=outcome.time_source,
+    )
+
+
+def _refuse(pipeline: Pipeline, refused: Refused) -> MediaState:
+    medium, error = refused.medium, refused.error
+    if error.reason == "crashed":  # perhaps not by its own fault
+        return store_media.fail(
+            pipeline.store, medium.sha256, medium.files, error.reason, error.detail
+        )
+    store_media.quarantine(pipeline.store, medium.sha256, medium.files, error.reason, error.detail)
+    return "quarantined"
+
+
+def _count(
+    learned: Sequence[Learned], outcomes: Mapping[str, Outcome], counts: Counter[str]
+) -> None:
+    for one in learned:
+        outcome = outcomes[one.medium.sha256]
+        counts["frames"] += 1
+        counts[outcome.observation_type] += 1
+        counts["not in boxes"] += one.found is None
+        counts["file time"] += outcome.time_source == "mtime"
+        counts["damaged"] += outcome.damage is not None

@@ -1,0 +1,145 @@
+"""edge-watch from its settings to its last line: what it needs is opened, run, and closed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge.backup import open_checked
+from edge.cli_common import open_installed
+from edge.clock import Clock
+from edge.config import Settings
+from edge.detect import BoxesFile
+from edge.encoder import Encoder
+from edge.errors import InputError
+from edge.gallery import Gallery, explain, fit_thresholds, open_gallery
+from edge.guard import DecodePool
+from edge.inbox import Inbox
+from edge.lines import others_line, summary_line
+from edge.logs import Log
+from edge.operation import Operation, operated
+from edge.pipeline import Pipeline
+from edge.sightings import Judge
+from edge.signals import stopped_by_signals
+from edge.state import StateFolder, locked
+from edge.store import DECISIONS_KEY, Store, put_meta
+from edge.text import counted, printable
+from edge.watch import Watch
+
+
+def run(inbox: Path, folder: StateFolder, settings: Settings, *, once: bool) -> None:
+    """Until it is stopped, or with `once` until the inbox is done."""
+    log = Log(settings.log, time.monotonic)
+    _require_apart(inbox, folder)
+    with locked(folder), operated(folder, settings, inbox, log) as operation:
+        with _opened(inbox, folder, settings, operation) as pipeline:
+            watching = Watch(pipeline, settings, operation)
+            with stopped_by_signals(watching):
+                operation.ready()
+                if once:
+                    watching.run_once()
+                else:
+                    watching.run_until_stopped()
+            _sum_up(watching, inbox, log, once)
+    if watching.is_interrupted:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _opened(
+    inbox: Path, folder: StateFolder, settings: Settings, operation: Operation
+) -> Iterator[Pipeline]:
+    """Everything a picture goes through; raises the FanclError of what is not there."""
+    source = Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds)
+    boxes = BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None
+    with DecodePool(settings.num_decoders or _num_cores()) as decoders:  # starts while others load
+        encoder = open_installed(settings.model, folder, settings.num_threads)
+        store, told = open_checked(folder)
+        try:
+            if told:
+                operation.log.warn("database", told)
+            yield Pipeline(
+                inbox=source,
+                state=folder,
+                store=store,
+                encoder=encoder,
+                decoders=decoders,
+                judge=_judge(store, encoder, settings, operation.log),
+                boxes=boxes,
+                after=settings.after,
+                clock=Clock(),
+                beat=operation.beat,
+            )
+        finally:
+            store.close()
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _require_apart(inbox: Path, folder: StateFolder) -> None:
+    if folder.root.resolve().is_relative_to(inbox.resolve()):
+        raise InputError(
+            f"the state folder {folder.root} lies inside the inbox {inbox}, so its own crops would "
+            "be taken for new pictures; give another folder with --state DIR"
+        )
+
+
+def _judge(store: Store, encoder: Encoder, settings: Settings, log: Log) -> Judge:
+    manifest = encoder.manifest
+    known = open_gallery(store, manifest)
+    thresholds = fit_thresholds(known, manifest)
+    log(f"model: {printable(manifest.name)}, encoder {manifest.encoder_id[:12]}")
+    log(_gallery_line(known))
+    if len(known):
+        meaning = explain(thresholds, len(known.individual_ids))
+        log(f"decisions: {meaning}")
+        put_meta(store, DECISIONS_KEY, meaning)
+    return Judge(
+        gallery=known,
+        thresholds=thresholds,
+        model=manifest.name,
+        encoder_id=manifest.encoder_id,
+        event_gap_seconds=settings.event_gap_seconds,
+    )
+
+
+def _gallery_line(known: Gallery) -> str:
+    if not len(known):
+        return (
+            "gallery: empty, so nobody can be named; enrol known animals with "
+            "`edge-gallery enroll FOLDER` (one sub-folder an individual). Going on without"
+        )
+    return (
+        f"gallery: {counted(len(known.individual_ids), 'individual')}, "
+        f"{counted(len(known), 'exemplar')}"
+    )
+
+
+def _sum_up(watching: Watch, inbox: Path, log: Log, once: bool) -> None:
+    _tell_oddities(watching, log)
+    if once and not watching.counts and watching.last_scan and watching.last_scan.is_empty:
+        log(f"no pictures in {printable(str(inbox))}")
+    else:
+        log(f"done: {summary_line(watching.counts, watching.decisions())}")
+
+
+def _tell_oddities(watching: Watch, log: Log) -> None:
+    others = others_line(watching.last_scan.others) if watching.last_scan else None
+    if others:
+        log(others)
+    num_unlisted, num_untimed = watching.counts["not in boxes"], watching.counts["file time"]
+    if num_unlisted:
+        log(
+            f"{counted(num_unlisted, 'picture is', 'pictures are')} not in the boxes file and "
+            "left unclassified: run the detector over the whole inbox, or leave --boxes away"
+        )
+    if num_untimed:
+        log(
+            f"{counted(num_untimed, 'picture carries', 'pictures carry')} no camera time: each is "
+            "an event of its own, at its file's time, which may be that of a copy"
+        )
