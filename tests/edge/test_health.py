@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_written_is_a_reason_not_a_crash(folder, clock):
 
 def test_old_news_is_recognised_where_the_start_has_no_name(folder, clock, monkeypatch):
     """As in a service that may not see /proc/sys."""
-    monkeypatch.setattr(health_file, "boot_id", lambda: None)
+    monkeypatch.setattr(health_file, "_boot_id", lambda: None)
     with running(folder, clock):
         assert judge(folder, clock()).is_running
         assert not judge(folder, clock() - 1000).is_running  # the clock began anew since
@@ -150,7 +150,7 @@ def test_restarts_are_counted_until_the_system_starts_anew(folder, clock, monkey
             return operation.health.snapshot().gauges.num_restarts
 
     assert [restarts(), restarts(), restarts()] == [0, 1, 2]
-    monkeypatch.setattr(health_file, "boot_id", lambda: "another start")
+    monkeypatch.setattr(health_file, "_boot_id", lambda: "another start")
     assert [restarts(), restarts()] == [0, 1]
 
 
