@@ -84,7 +84,8 @@ def begin(pipeline: Pipeline, files: Sequence[FoundFile]) -> Begun:
 def complete(pipeline: Pipeline, begun: Begun) -> BatchResult:
     """Waits for the pixels, records what they show, disposes of the files."""
     result = begun.result
-    _wait(pipeline, begun.decoding)
+    with pipeline.health.timed("decode"):
+        _wait(pipeline, begun.decoding)
     learned: list[Learned] = []
     refused: list[Refused] = []
     for one in begun.decoding:
@@ -113,6 +114,7 @@ def put_aside(pipeline: Pipeline, file: FoundFile, error: MediaError) -> None:
     """Records a file that could not even be read."""
     with pipeline.store.transaction():
         store_media.add_quarantine(pipeline.store, file, None, error.reason, error.detail)
+    pipeline.health.count_quarantined(error.reason)
 
 
 def dispose_files(pipeline: Pipeline, files: Sequence[tuple[FoundFile, str]]) -> None:

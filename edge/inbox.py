@@ -32,6 +32,7 @@ class Scan:
     ready: tuple[FoundFile, ...]  # settled, as far as can be seen from outside
     num_unsettled: int  # perhaps still being written, or known to be incomplete
     unusable: frozenset[bytes]  # paths that must not or cannot be opened, finished or not
+    oldest_seconds: float  # since the first of `ready` was seen as it is now
     others: Others
     is_empty: bool  # not one picture or clip, finished or not
     missing: (
@@ -103,10 +104,15 @@ class Inbox:
             ready=tuple(self._in_turns(sweep.ready)),
             num_unsettled=len(sweep.waiting) - len(sweep.ready),
             unusable=frozenset(sweep.unusable),
+            oldest_seconds=self._oldest_seconds(sweep),
             others=sweep.others,
             is_empty=not (sweep.finished or sweep.waiting),
             missing=None,
         )
+
+    def _oldest_seconds(self, sweep: _Sweep) -> float:
+        clock = time.monotonic()
+        return max((clock - self._waiting[one.relative].since for one in sweep.ready), default=0.0)
 
     def read(self, file: FoundFile) -> bytes | None:
         """The whole file; None while it is incomplete or somebody writes to it, or it is gone.
@@ -218,6 +224,7 @@ def _nothing(missing: str) -> Scan:
         ready=(),
         num_unsettled=0,
         unusable=frozenset(),
+        oldest_seconds=0.0,
         others=Others(),
         is_empty=False,
         missing=missing,

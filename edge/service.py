@@ -46,18 +46,21 @@ def run(inbox: Path, folder: StateFolder, settings: Settings, *, once: bool) -> 
     _require_apart(inbox, folder)
     # A name mistyped makes no state folder; where there is one, its health tells of the fault.
     given = None if folder.root.is_dir() else _open_given(inbox, folder, settings)
-    with locked(folder), operated(folder, settings, inbox, log) as operation:
+    with (
+        stopped_by_signals() as stop,
+        locked(folder),
+        operated(folder, settings, inbox, log) as operation,
+    ):
         given = given or _open_given(inbox, folder, settings)
         with _opened(given, folder, settings, operation) as pipeline:
-            watching = Watch(pipeline, settings, operation)
-            with stopped_by_signals(watching):
-                operation.ready()
-                if once:
-                    watching.run_once()
-                else:
-                    watching.run_until_stopped()
+            watching = Watch(pipeline, settings, operation, stop.asked)
+            operation.ready()
+            if once:
+                watching.run_once()
+            else:
+                watching.run_until_stopped()
             _sum_up(watching, inbox, log, once)
-    if watching.is_interrupted:
+    if stop.is_interrupted:
         raise KeyboardInterrupt
 
 
@@ -79,6 +82,11 @@ def _opened(
     try:
         if told:
             operation.log.warn("database", told)
+        operation.health.measured(
+            model_name=given.encoder.manifest.name,
+            encoder_id=given.encoder.manifest.encoder_id,
+            is_database_intact=True,
+        )
         judge = _judge(store, given.encoder, settings, operation.log)
         with DecodePool(settings.num_decoders or _num_cores()) as decoders:
             yield Pipeline(
@@ -91,6 +99,7 @@ def _opened(
                 boxes=given.boxes,
                 after=settings.after,
                 clock=Clock(),
+                health=operation.health,
                 beat=operation.beat,
             )
     finally:
