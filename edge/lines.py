@@ -48,12 +48,7 @@ def summary_line(counts: Counter[str], decisions: Counter[str]) -> str:
 
 def others_line(others: Others) -> str | None:
     """The files in the inbox that are no pictures, as a sentence; None where there are none."""
-    parts = [
-        counted(number, word)
-        for number, word in ((others.num_clips, "clip"), (others.num_files, "other file"))
-        if number
-    ]
-    if not parts:
+    if not others.num_files:
         return None
-    was = "was" if others.num_clips + others.num_files == 1 else "were"
-    return f"{' and '.join(parts)} {was} not read: only JPEG and PNG pictures are"
+    files = counted(others.num_files, "other file was", "other files were")
+    return f"{files} not read: only JPEG and PNG pictures and clips are"

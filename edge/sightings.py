@@ -58,7 +58,7 @@ def join_events(store: Store, judge: Judge, arrivals: Sequence[Arrival]) -> list
     for one in arrivals:
         by_deployment.setdefault(one.deployment_id, []).append(one)
     for deployment_id, members in by_deployment.items():
-        timed = [one for one in members if one.time_source == "exif"]
+        timed = [one for one in members if one.time_source != "mtime"]
         times = [one.captured_at for one in timed]
         for group in group_by_gap(times, judge.event_gap_seconds):
             touched.append(_join(store, judge, deployment_id, [timed[one] for one in group]))
@@ -111,7 +111,7 @@ def _decide_event(store: Store, judge: Judge, event_id: str) -> None:
     """One observation an animal; a reviewed observation and its detections stay as they are."""
     detections = [one for one in store_events.event_detections(store, event_id) if not one.reviewed]
     emb_ND = np.stack([_embedding(one, judge.gallery.embedding_dim) for one in detections])
-    animals = split_animals([one.sha256 for one in detections], emb_ND)
+    animals = split_animals([one.frame for one in detections], emb_ND)
     store_events.clear_observations(store, event_id)
     taken: set[str] = set()
     for animal in animals:
@@ -154,7 +154,7 @@ def _decide_animal(
         observation_id=observation_id,
         event_id=event_id,
         decision=decide(ranking, judge.thresholds),
-        num_frames=len({one.sha256 for one in members}),
+        num_frames=len({one.frame for one in members}),
         num_usable=len(usable),
         nearest=_nearest(ranking) if ranking is not None else _NOTHING_NEAR,
         statistic_value=(

@@ -33,7 +33,7 @@ class EventDetection:
     """An animal in a frame of an event."""
 
     detection_id: str
-    sha256: str
+    frame: str  # the picture, or the moment of a clip
     observation_id: str | None
     reviewed: bool  # a person has spoken about its observation
     captured_at: datetime
@@ -149,23 +149,23 @@ def join_event(store: Store, event_id: str, detection_id: str) -> None:
 def event_detections(store: Store, event_id: str) -> list[EventDetection]:
     """In order of capture time."""
     rows = store.execute(
-        "SELECT detection_id, sha256, observation_id, "
+        "SELECT detection_id, sha256 || coalesce(':' || frame_ms, ''), observation_id, "
         "EXISTS (SELECT 1 FROM review WHERE review.observation_id = detection.observation_id), "
         "captured_at, flank, embedding FROM detection JOIN media USING (sha256) "
-        "WHERE event_id = ? ORDER BY captured_at, sha256, x, y",
+        "WHERE event_id = ? ORDER BY captured_at, sha256, frame_ms, x, y",
         (event_id,),
     )
     return [
         EventDetection(
             detection_id=detection_id,
-            sha256=sha256,
+            frame=frame,
             observation_id=observation_id,
             reviewed=bool(reviewed),
             captured_at=datetime.fromisoformat(captured_at),
             flank=flank,
             embedding=None if embedding is None else np.frombuffer(embedding, "<f2"),
         )
-        for detection_id, sha256, observation_id, reviewed, captured_at, flank, embedding in rows
+        for detection_id, frame, observation_id, reviewed, captured_at, flank, embedding in rows
     ]
 
 

@@ -9,6 +9,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import cv2
 import pytest
 
 from edge.guard import DecodePool
@@ -216,6 +217,26 @@ def test_nothing_is_deleted_that_is_not_recorded(known, monkeypatch):
     known.watch("--after", "delete")
     assert not picture.exists()
     assert len(known.rows("event")) == 1
+
+
+def test_a_clip_is_one_event_with_a_frame_a_second(known):
+    path = known.inbox / "cam" / "clip.avi"
+    path.parent.mkdir()
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 64))
+    for shot in range(15):
+        writer.write(draw("B", shot=shot)[..., ::-1])
+    writer.release()
+    age(path)
+    save(known.inbox / "cam" / "1.jpg", draw("A", shot=1), "2026-05-01 06:30:00")
+    ran = known.watch()
+    assert ran.code == 0, ran.err
+    frames = [row for row in known.rows("media") if row["kind"] == "video"]
+    assert [row["frame_ms"] for row in frames] == ["0", "1000", "2000"]
+    assert {(row["decision"], row["best_name"]) for row in frames} == {("match", "B")}
+    (event,) = [row for row in known.rows("event") if row["name"] == "B"]
+    assert event["num_frames"] == "3"
+    assert "2 new frames, 2 events, 2 match" in ran.out
+    assert "0 new frames" in known.watch().out
 
 
 def poisoned(known, monkeypatch, fatal):
