@@ -81,7 +81,8 @@ class Clip:
         self.num_claimed = int(claimed) if 1 <= claimed <= 10_000_000 else None
         self.num_frames = 0  # gone through
         self.duration_seconds = 0.0
-        self.left_off = False  # the clip goes on where we stopped
+        self.ended = False  # by itself, not by our leaving off
+        self.left_off = False  # for lack of time, though more was wanted
 
     def samples(self) -> Iterator[Sample]:
         """Frames at even times: one a second, fewer of a long clip; never more than 64."""
@@ -98,9 +99,12 @@ class Clip:
                     given += 1
                     next_ms = (frame_ms // between_ms + 1) * between_ms
                     yield Sample(frame_ms=round(frame_ms), image_HWC=image)
-            if given >= MAX_FRAMES or self.num_frames >= _MAX_READ or time.monotonic() > deadline:
+            if given >= MAX_FRAMES:
+                return
+            if self.num_frames >= _MAX_READ or time.monotonic() > deadline:
                 self.left_off = True
-                break
+                return
+        self.ended = True
 
     def close(self) -> None:
         self._capture.release()

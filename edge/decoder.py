@@ -98,7 +98,9 @@ def _decode_picture(data: bytes, wanted: Wanted) -> Decoded:
     exif = read_exif(head.exif)
     sideways = exif.orientation >= 5
     width, height = (head.height, head.width) if sideways else (head.width, head.height)
-    scale = scale_for(wanted, width, height) if head.kind == "jpeg" else 1
+    scale = 1
+    if head.kind == "jpeg":  # at least two rows must be left of each block to look for damage
+        scale = min(scale_for(wanted, width, height), head.mcu_height // 2)
     with damage.native_messages() as messages:
         stored_HWC = decode_stored(_whole(data, head), head, scale)
     complaint = damage.of_messages(messages)
@@ -196,7 +198,7 @@ def _clip_damage(cut_short: bool, clip: Clip, messages: list[str]) -> str | None
     if cut_short:
         return f"end: the clip is cut short; {clip.num_frames} frames"
     if clip.left_off:
-        return None
-    if clip.num_claimed is not None and clip.num_frames < 0.9 * clip.num_claimed:
+        return f"partial: only its first {clip.duration_seconds:.0f} seconds were looked at"
+    if clip.ended and clip.num_claimed is not None and clip.num_frames < 0.9 * clip.num_claimed:
         return f"frames: {clip.num_frames} of {clip.num_claimed} can be decoded"
     return damage.of_clip_messages(messages)

@@ -56,6 +56,7 @@ _OPENCV_LIMITS = {
     "OPENCV_LOG_LEVEL": "ERROR",
     "OMP_NUM_THREADS": "1",
 }
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 _Result = TypeVar("_Result")
@@ -211,7 +212,7 @@ class DecodePool:
                     worker.end()
                     self._busy.discard(worker)
                     worker = None
-                    if died.exitcode != -signal.SIGKILL or left == 0 or self._closed:
+                    if died.exitcode not in _FROM_OUTSIDE or left == 0 or self._closed:
                         raise _why_it_ended(died.exitcode, seconds) from died
                 finally:
                     if worker is not None:
@@ -250,7 +251,9 @@ def _start_server() -> None:
 
 def _limit_worker() -> None:
     """What a worker may do; runs first in each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group
+    # Ctrl-C and a service manager's stop go to the whole group; a worker ends by its socket.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the worker
     os.environ.update(_OPENCV_LIMITS)
     import cv2
