@@ -16,6 +16,7 @@ from edge.store import Store
 from edge.store_media import archived_before, oldest_archived, set_archive_deleted
 
 _MAX_FILES = 200  # in one call, so that pictures never wait long for it
+_FILES_A_LOOK = 20  # deleted before the free space is looked at again
 
 
 def retire(
@@ -37,17 +38,20 @@ def retire(
 
 
 def _make_room(store: Store, state: StateFolder, wanted_mb: int, limit: int) -> int:
-    """A file system may take its time to say what is free, so few are taken between two looks."""
-    num_gone = 0
-    while num_gone < limit:
-        left_mb = disk.free_mb(state.root)
-        if left_mb is None or left_mb >= wanted_mb:
-            break
-        taken = _delete(store, state, oldest_archived(store, min(20, limit - num_gone)))
-        if not taken:
-            break
-        num_gone += taken
-    return num_gone
+    """A few between two looks, as each may be enough."""
+    if not limit or _has_room(state, wanted_mb):
+        return 0
+    names = oldest_archived(store, limit)
+    for start in range(0, len(names), _FILES_A_LOOK):
+        if _has_room(state, wanted_mb):
+            return start
+        _delete(store, state, names[start : start + _FILES_A_LOOK])
+    return len(names)
+
+
+def _has_room(state: StateFolder, wanted_mb: int) -> bool:
+    left_mb = disk.free_mb(state.root)
+    return left_mb is None or left_mb >= wanted_mb
 
 
 def _delete(store: Store, state: StateFolder, names: list[str]) -> int:

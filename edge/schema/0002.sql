@@ -45,3 +45,6 @@ CREATE UNIQUE INDEX media_by_seq ON media (seq);
 
 -- When in a clip the frame was, from its start; NULL: a still picture.
 ALTER TABLE detection ADD COLUMN frame_ms INTEGER;
+
+-- The files that lie in the archive: few, where old ones go.
+CREATE INDEX media_path_archived ON media_path (sha256) WHERE disposed_to <> 'deleted';

@@ -12,7 +12,7 @@ from edge import backup
 from edge.backup import DailyBackup, make_backup, make_numbered_backup, open_checked
 from edge.errors import InputError, StateError
 from edge.state import StateFolder, locked
-from edge.store import open_reader, open_store
+from edge.store import PAGE_BYTES, open_reader, open_store
 from edge.store_copy import check, check_thoroughly
 
 from .filled import claim, fill, record
@@ -144,7 +144,9 @@ def test_what_can_be_read_of_a_damaged_database_beats_the_backup(filled):
     reader = open_reader(filled.database)
     (root,) = reader.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'detection_by_event'")
     reader.close()
-    _overwrite(filled, (root[0] - 1) * 4096, b"\0" * 512)  # an index: all rows are there still
+    _overwrite(
+        filled, (root[0] - 1) * PAGE_BYTES, b"\0" * 512
+    )  # an index: all rows are there still
     store, told = open_checked(filled)
     store.close()
     assert "damaged" in told
@@ -158,7 +160,7 @@ def test_rows_deleted_since_the_backup_do_not_come_back(filled):
     reader = open_reader(filled.database)
     (root,) = reader.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'media_by_state'")
     reader.close()
-    _overwrite(filled, (root[0] - 1) * 4096, b"\0" * 512)
+    _overwrite(filled, (root[0] - 1) * PAGE_BYTES, b"\0" * 512)
     open_checked(filled)[0].close()
     assert _counts(filled)["exemplar"] == 5
 

@@ -54,12 +54,12 @@ def test_a_disk_that_works_passes_the_probe(tmp_path):
 
 @pytest.fixture
 def small(tmp_path):
-    """A disk of 12 MB that takes 60 files."""
+    """A disk of 32 MB that takes 60 files."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     place = tmp_path / "small"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=12m,nr_inodes=60", "none", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=32m,nr_inodes=60", "none", str(place)]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("this system does not let a test mount a tmpfs")
     yield place

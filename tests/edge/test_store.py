@@ -25,6 +25,11 @@ def test_every_commit_is_on_the_disk(store):
     assert store.execute("PRAGMA synchronous") == [(2,)]  # FULL
     assert store.execute("PRAGMA foreign_keys") == [(1,)]
     assert store.execute("PRAGMA trusted_schema") == [(0,)]
+    assert store.execute("PRAGMA cell_size_check") == [(1,)]
+    assert store.execute("PRAGMA temp_store") == [(2,)]  # memory
+    assert store.execute("PRAGMA busy_timeout") == [(5000,)]
+    assert store.execute("PRAGMA journal_size_limit") == [(16 * 2**20,)]
+    assert store.execute("PRAGMA wal_autocheckpoint") == [(8000,)]
 
 
 def test_all_tables_of_the_design_are_there(store):
