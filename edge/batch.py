@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from edge import store_media
@@ -18,7 +19,6 @@ from edge.config import After
 from edge.decoder import Decoded, Wanted
 from edge.detect import WHOLE_FRAME_ANIMAL, BoxesFile, FoundObject
 from edge.errors import MediaError
-from edge.guard import Decoding
 from edge.inbox import FoundFile
 from edge.pipeline import Medium, Pipeline
 from edge.recording import Learned, Refused, record
@@ -39,7 +39,7 @@ class BatchResult:
 class _Awaited:
     medium: Medium
     found: tuple[FoundObject, ...] | None  # None: the boxes file lacks it
-    decoding: Decoding[Decoded]
+    future: Future[Decoded]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +84,13 @@ def begin(pipeline: Pipeline, files: Sequence[FoundFile]) -> Begun:
 def complete(pipeline: Pipeline, begun: Begun) -> BatchResult:
     """Waits for the pixels, records what they show, disposes of the files."""
     result = begun.result
-    _wait(pipeline, begun.decoding)
+    with pipeline.health.timed("decode"):
+        _wait(pipeline, begun.decoding)
     learned: list[Learned] = []
     refused: list[Refused] = []
     for one in begun.decoding:
         try:
-            decoded = one.decoding.result()
+            decoded = one.future.result()
         except MediaError as error:
             refused.append(Refused(medium=one.medium, error=error))
             continue
@@ -113,6 +114,7 @@ def put_aside(pipeline: Pipeline, file: FoundFile, error: MediaError) -> None:
     """Records a file that could not even be read."""
     with pipeline.store.transaction():
         store_media.add_quarantine(pipeline.store, file, None, error.reason, error.detail)
+    pipeline.health.count_quarantined(error.reason)
 
 
 def dispose_files(pipeline: Pipeline, files: Sequence[tuple[FoundFile, str]]) -> None:
@@ -178,8 +180,8 @@ def _claim(
 def _decode(pipeline: Pipeline, medium: Medium) -> _Awaited:
     found = _find_objects(pipeline.boxes, medium.files)
     wanted = Wanted(spec=pipeline.encoder.manifest.input, objects=found or (), look_side=None)
-    decoding = pipeline.decoders.submit(medium.data, wanted)
-    return _Awaited(medium=medium, found=found, decoding=decoding)
+    future = pipeline.decoders.submit(medium.data, wanted)
+    return _Awaited(medium=medium, found=found, future=future)
 
 
 def _find_objects(
@@ -197,9 +199,10 @@ def _find_objects(
 
 def _wait(pipeline: Pipeline, decoding: Sequence[_Awaited]) -> None:
     """Every one ends: the pool gives each file a time limit."""
-    for one in decoding:
-        while not one.decoding.wait(_TICK_SECONDS):
-            pipeline.beat()
+    pending = {one.future for one in decoding}
+    while pending:
+        _, pending = wait(pending, timeout=_TICK_SECONDS)
+        pipeline.beat()
 
 
 def _leave_for_later(result: BatchResult, again: list[Medium]) -> None:

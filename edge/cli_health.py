@@ -82,18 +82,21 @@ def _health_lines(verdict: Verdict) -> list[str]:
             f"  -> {printable(reason.advice)}",
         ]
     if verdict.is_running:
-        lines += _work_lines(verdict.report.snapshot)
+        age_seconds = max(0.0, time.monotonic() - verdict.report.monotonic)
+        lines += _work_lines(verdict.report.snapshot, age_seconds)
     return lines
 
 
-def _work_lines(snapshot: Snapshot) -> list[str]:
-    outcomes = ", ".join(f"{snapshot.frames.get(one, 0):,} {one}" for one in OUTCOMES)
+def _work_lines(snapshot: Snapshot, age_seconds: float) -> list[str]:
+    done = {one: snapshot.frames.get(one, 0) for one in OUTCOMES}
+    outcomes = ", ".join(f"{number:,} {one}" for one, number in done.items() if number)
     waiting = f"{counted(snapshot.queue_depth, 'file')} waiting"
     if snapshot.queue_depth:
         waiting += f", the first for {duration(snapshot.oldest_pending_seconds)}"
     model = snapshot.gauges.model_name
     return [
-        f"since its start {duration(snapshot.uptime_seconds)} ago: {outcomes}; {waiting}",
+        f"started {duration(snapshot.uptime_seconds + age_seconds)} ago; done since: "
+        f"{outcomes or 'nothing yet'}; {waiting} (told {duration(age_seconds)} ago)",
         f"model: {printable(model)}" if model else "model: none",
     ]
 

@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 from edge import machine
 from edge.card import measure_card
+from edge.clock import read_clock
 from edge.finding import Examined, Finding, advise, ok, problem, unchecked
 from edge.text import printable
 
@@ -26,7 +27,7 @@ def check_clock(examined: Examined, now: datetime | None = None) -> Finding:
             f"it says {said}, which cannot be",
             "set it: `sudo date -u -s '2026-05-01 06:30'`, and fit a clock with a battery",
         )
-    if machine.is_clock_synchronised():
+    if read_clock().trusted:
         return ok("clock", f"{said}, set by a time service")
     if machine.has_hardware_clock():
         return ok("clock", f"{said}, from the battery-backed clock; compare it with your watch")

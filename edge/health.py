@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
@@ -174,6 +175,12 @@ class Health:
         with self._lock:
             self._queue_depth = depth
             self._oldest_since = self._clock() - oldest_seconds if depth else None
+
+    @contextmanager
+    def timed(self, step: Literal["decode", "embed"]) -> Iterator[None]:
+        began = self._clock()
+        yield
+        self.time(step, self._clock() - began)
 
     def time(self, step: Literal["decode", "embed"], seconds: float) -> None:
         with self._lock:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from edge.clock import read_clock
 from edge.health import Health, Snapshot, State, as_record, from_record
-from edge.machine import boot_id
 from edge.state import StateFolder
 from edge.text import printable
 
@@ -59,7 +59,7 @@ class HealthFile:
         self._health = health
         self._inbox = printable(str(inbox))
         self._clock = clock
-        self._boot_id = boot_id()
+        self._boot_id = _boot_id()
         self._written: float | None = None
         self._told: object = None
         before = read_report(folder)
@@ -170,9 +170,13 @@ def judge(folder: StateFolder, monotonic: float) -> Verdict:
     )
 
 
+def _boot_id() -> str | None:
+    return read_clock().boot_id
+
+
 def _is_of_another_start(report: Report, monotonic: float) -> bool:
     """Whether the system was started since the report was written."""
-    here = boot_id()
+    here = _boot_id()
     if report.boot_id is not None and here is not None:
         return report.boot_id != here
     return report.monotonic > monotonic  # a later time than now
@@ -193,8 +197,11 @@ def _is_alive(report: Report, monotonic: float) -> bool:
 def _not_running(report: Report | None, held: bool) -> Verdict:
     advice = "start it: `sudo systemctl start edge-watch`, or `edge-watch INBOX`"
     if held:
-        message = "no edge-watch runs here; another command has the state folder in hand"
-        advice = "wait for edge-gallery or edge-admin to finish, then look again"
+        message = (
+            "no edge-watch is at work here: it is just starting, or another command (edge-gallery, "
+            "edge-admin) has the state folder in hand"
+        )
+        advice = "look again in a minute"
     elif report is None:
         message = "edge-watch does not run, and left no news here"
     elif report.has_ended:

@@ -15,6 +15,7 @@ from pathlib import Path
 import watchfiles
 
 from edge.mounts import mount_of
+from edge.text import printable
 from edge.walk import MAX_DEPTH
 
 _MAX_FOLDERS = 1000  # watched one by one; beyond, only the scan remains
@@ -48,11 +49,12 @@ def hints(
             except FileNotFoundError:
                 continue  # a folder went before its watch began
             except (OSError, RuntimeError) as error:
-                why_not = f"the system does not report new files here ({error})"
+                # Also raised for one name that is not UTF-8; hence the watch is tried again.
+                why_not = f"the system does not report new files here ({printable(str(error))})"
         if why_not != told:
             tell(f"{why_not}; the inbox is searched every {rescan_seconds:g} s instead")
             told = why_not
-        yield from _looked_for(root, stop, tick_seconds)
+        yield from _looked_for(root, stop, tick_seconds, rescan_seconds)
 
 
 def _why_silent(root: Path) -> str | None:
@@ -93,14 +95,17 @@ def _reported(root: Path, stop: threading.Event, tick_seconds: float) -> Iterato
             return
 
 
-def _looked_for(root: Path, stop: threading.Event, tick_seconds: float) -> Iterator[object]:
-    """Whether the folders' own times changed, until the disk is another.
+def _looked_for(
+    root: Path, stop: threading.Event, tick_seconds: float, seconds: float
+) -> Iterator[object]:
+    """Whether the folders' own times changed, for so long or until the disk is another.
 
     A folder's time changes with every name that comes into it, on its server too.
     """
     identity, seen, looked_at = _identity(root), _stamps(root), time.monotonic()
+    until = looked_at + seconds
     yield (root,)
-    while not stop.wait(tick_seconds):
+    while not stop.wait(tick_seconds) and time.monotonic() < until:
         if time.monotonic() - looked_at < _LOOK_SECONDS:
             yield ()
             continue

@@ -27,7 +27,6 @@ from edge.listen import Address, remove_stale
 from edge.metrics import CONTENT_TYPE, metrics_text
 from edge.text import printable
 
-DEFAULT_SILENCE_SECONDS = 60.0  # longer without a beat, and the loop counts as dead
 _MAX_CONNECTIONS = 8
 _MAX_HEAD_BYTES = 8192  # request line and headers together
 _HEAD_SECONDS = 5.0  # for all of them
@@ -48,16 +47,16 @@ class _Answer:
 
 @contextmanager
 def served(
-    address: Address | None,
+    address: Address,
     health: Health,
     warn: Callable[[str, str], None],
-    max_silence_seconds: float = DEFAULT_SILENCE_SECONDS,
+    max_silence_seconds: float,
 ) -> Iterator[None]:
     """Answers while the block runs; where it cannot listen it says so, and the block runs on.
 
     `warn` takes a kind and a sentence. `max_silence_seconds` without a beat make /livez fail.
     """
-    server = _open(address, health, warn, max_silence_seconds) if address else None
+    server = _open(address, health, warn, max_silence_seconds)
     if server is None:
         yield
         return

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from edge.deadline import Deadline
 from edge.errors import InputError, MediaError
 from edge.mounts import Mount, intended_mount, mount_of
-from edge.reading import IncompleteError, open_file, read_whole
+from edge.reading import IncompleteError, read_whole
 from edge.walk import DIRECT_DEPLOYMENT, FoundFile, Others, walk
 
 __all__ = ["DIRECT_DEPLOYMENT", "FoundFile", "Inbox", "Others", "Scan"]
@@ -32,6 +32,7 @@ class Scan:
     ready: tuple[FoundFile, ...]  # settled, as far as can be seen from outside
     num_unsettled: int  # perhaps still being written, or known to be incomplete
     unusable: frozenset[bytes]  # paths that must not or cannot be opened, finished or not
+    oldest_seconds: float  # since the first of `ready` was seen as it is now
     others: Others
     is_empty: bool  # not one picture or clip, finished or not
     missing: (
@@ -69,6 +70,7 @@ class Inbox:
     def __init__(self, root: Path, settle_seconds: float, max_wait_seconds: float) -> None:
         """Raises InputError when the folder is not there or cannot be read."""
         self.root = root.absolute()
+        self.scan_seconds = 0.0  # what the last scan took
         self._settle_seconds = settle_seconds
         self._max_wait_seconds = max_wait_seconds
         self._finished: dict[str, int] = {}
@@ -85,6 +87,7 @@ class Inbox:
 
     def scan(self) -> Scan:
         """The files not yet finished; nothing is forgotten while the inbox is missing."""
+        began = time.monotonic()
         mount = mount_of(self._real_root)
         self._is_remote = mount is not None and mount.is_remote
         try:
@@ -94,16 +97,22 @@ class Inbox:
         missing = self._why_missing(sweep, mount)
         if missing:
             return _nothing(missing)
+        self.scan_seconds = time.monotonic() - began
         self._finished, self._waiting = sweep.finished, sweep.waiting
         self._num_scans += 1
         return Scan(
             ready=tuple(self._in_turns(sweep.ready)),
             num_unsettled=len(sweep.waiting) - len(sweep.ready),
             unusable=frozenset(sweep.unusable),
+            oldest_seconds=self._oldest_seconds(sweep),
             others=sweep.others,
             is_empty=not (sweep.finished or sweep.waiting),
             missing=None,
         )
+
+    def _oldest_seconds(self, sweep: _Sweep) -> float:
+        clock = time.monotonic()
+        return max((clock - self._waiting[one.relative].since for one in sweep.ready), default=0.0)
 
     def read(self, file: FoundFile) -> bytes | None:
         """The whole file; None while it is incomplete or somebody writes to it, or it is gone.
@@ -111,18 +120,8 @@ class Inbox:
         Raises MediaError when it is not a regular file, cannot be read, or has stayed incomplete
         for too long.
         """
-        return self._patiently(file, lambda: read_whole(str(self.root), file))
-
-    def open(self, file: FoundFile) -> int | None:
-        """A descriptor to read from, of a file too large to be held; the caller closes it.
-
-        None and errors as of `read`.
-        """
-        return self._patiently(file, lambda: open_file(str(self.root), file))
-
-    def _patiently(self, file: FoundFile, call: Callable[[], _Answer | None]) -> _Answer | None:
         try:
-            return self._reach(call)
+            return self._reach(lambda: read_whole(str(self.root), file))
         except TimeoutError:
             return None
         except IncompleteError as error:
@@ -225,6 +224,7 @@ def _nothing(missing: str) -> Scan:
         ready=(),
         num_unsettled=0,
         unusable=frozenset(),
+        oldest_seconds=0.0,
         others=Others(),
         is_empty=False,
         missing=missing,

@@ -55,8 +55,8 @@ class Log:
         self._kinds: dict[str, _Kind] = {}
         self._lock = threading.RLock()  # the endpoints warn from threads of their own
 
-    def __call__(self, message: str) -> None:
-        self._write("info", "told", message, {})
+    def __call__(self, message: str, event: str = "told", **fields: FieldValue) -> None:
+        self._write("info", event, message, fields)
 
     def info(self, kind: str, message: str, **fields: FieldValue) -> None:
         self._limited("info", kind, message, fields)

@@ -1,4 +1,4 @@
-"""What the kernel tells of this machine: mounts, memory, clock, temperature, supply.
+"""What the kernel tells of this machine: mounts, memory, temperature, supply.
 
 Each function gives None where this machine has no such thing, and raises OSError where the kernel
 does not let us look.
@@ -6,14 +6,11 @@ does not let us look.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
-_TIMEX_BYTES = 512  # struct timex is 208 on 64 bit; all zero means: only read
 # Bits of the firmware's get_throttled, of now and of any time since the start.
 _THROTTLED_BITS = {
     0: "the supply voltage is too low",
@@ -88,16 +85,6 @@ def memory(table: str | None = None) -> Memory:
     )
 
 
-def is_clock_synchronised() -> bool:
-    """Whether the kernel was told so by a time service; the call changes nothing."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    state = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
-    if state < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return bool(state != _TIME_ERROR)
-
-
 def has_hardware_clock(root: Path = Path("/sys/class/rtc")) -> bool:
     return any(root.glob("rtc*"))
 
@@ -120,11 +107,3 @@ def throttling(root: Path = Path("/sys/devices/platform")) -> list[str] | None:
         bits = int(file.read_text().strip(), 16)
         return [clause for bit, clause in _THROTTLED_BITS.items() if bits >> bit & 1]
     return None
-
-
-def boot_id(file: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
-    """Of this start of the system; None where a service may not see it (ProcSubset=pid)."""
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        return None

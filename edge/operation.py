@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from edge.config import Settings
 from edge.errors import FanclError
 from edge.health import Health, Snapshot
 from edge.health_file import HealthFile
-from edge.http import DEFAULT_SILENCE_SECONDS, served
-from edge.listen import parse_listen
+from edge.listen import Address, parse_listen
 from edge.logs import Log
 from edge.notify import Heart, Notifier, open_notifier, watchdog_seconds
 from edge.state import StateFolder
 from edge.text import counted
+
+_SILENCE_SECONDS = 60.0  # without a beat /livez fails, where systemd sets no watchdog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ def operated(
     )
     operation.file.save()
     try:
-        with served(address, health, log.warn, watchdog or DEFAULT_SILENCE_SECONDS):
+        with _endpoints(address, health, log, watchdog or _SILENCE_SECONDS):
             yield operation
     except Exception as error:  # raised on; kept as the reason of the end
         health.fail("other", _ending(error), "see `journalctl -u edge-watch -n 50`")
@@ -88,6 +89,16 @@ def operated(
         operation.file.save(has_ended=health.snapshot().state != "failed")
         notifier.close()
         log.close()
+
+
+def _endpoints(
+    address: Address | None, health: Health, log: Log, max_silence_seconds: float
+) -> AbstractContextManager[None]:
+    if address is None:
+        return nullcontext()
+    from edge.http import served  # 1.6 MB and a tenth of a second, for those who want it
+
+    return served(address, health, log.warn, max_silence_seconds)
 
 
 def _ending(error: Exception) -> str:

@@ -10,6 +10,7 @@ from edge.config import After
 from edge.detect import BoxesFile
 from edge.encoder import Encoder
 from edge.guard import DecodePool
+from edge.health import Health
 from edge.inbox import FoundFile, Inbox
 from edge.sightings import Judge
 from edge.state import StateFolder
@@ -27,6 +28,7 @@ class Pipeline:
     boxes: BoxesFile | None  # None: the whole frame is one animal
     after: After
     clock: Clock
+    health: Health
     beat: Callable[[], None]  # called whenever something has moved on
 
 

@@ -18,7 +18,6 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_NOW = frozenset(
     {errno.ENOENT, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
 )
-_PIECE_BYTES = 1 << 20
 
 
 class IncompleteError(Exception):
@@ -66,13 +65,13 @@ def read_whole(root: str, file: FoundFile) -> bytes | None:
 def _read(descriptor: int, file: FoundFile) -> bytes | None:
     if file.num_bytes > MAX_BYTES:
         raise MediaError("too-large", f"more than {MAX_BYTES // 2**20} MB")
-    data = bytearray()
-    while part := os.read(descriptor, _PIECE_BYTES):
-        data += part
-        if len(data) > file.num_bytes:
-            return None
+    parts, num_left = [], file.num_bytes + 1  # one more, to notice that it grew
+    while num_left and (part := os.read(descriptor, num_left)):
+        parts.append(part)
+        num_left -= len(part)
+    data = b"".join(parts)  # no copy of a single part
     whole = len(data) == file.num_bytes and is_unchanged(descriptor, file)
-    return bytes(data) if whole else None
+    return data if whole else None
 
 
 def is_unchanged(descriptor: int, file: FoundFile) -> bool:

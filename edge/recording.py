@@ -68,7 +68,8 @@ def record(
     if not learned and not refused:
         return Recorded(events=[], again=again)
     seen = [one for medium in learned for one in _objects(medium)]
-    detections = _detections(pipeline.encoder, seen)
+    with pipeline.health.timed("embed"):
+        detections = _detections(pipeline.encoder, seen)
     write_crops(pipeline.state, [one.cut.jpeg for one in seen if one.cut])
     outcomes = {one.medium.sha256: _outcome(one) for one in learned}
     arrivals: list[Arrival] = []
@@ -85,9 +86,12 @@ def record(
                 arrivals.append(_arrival(object_seen, detection, outcome))
         events = sightings.join_events(pipeline.store, pipeline.judge, arrivals)
     _count(learned, outcomes, counts)
-    counts["quarantined"] += sum(
-        len(one.medium.files) for one in refused if one.medium not in again
-    )
+    for one in refused:
+        if one.medium not in again:
+            counts["quarantined"] += len(one.medium.files)
+            pipeline.health.count_quarantined(one.error.reason)
+    for camera, number in Counter(one.medium.files[0].deployment_id for one in learned).items():
+        pipeline.health.count_camera(camera, number)
     return Recorded(events=events, again=again)
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge.backup import open_checked
@@ -30,51 +31,79 @@ from edge.text import counted, printable
 from edge.watch import Watch
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What the user named."""
+
+    inbox: Inbox
+    boxes: BoxesFile | None
+    encoder: Encoder
+
+
 def run(inbox: Path, folder: StateFolder, settings: Settings, *, once: bool) -> None:
     """Until it is stopped, or with `once` until the inbox is done."""
     log = Log(settings.log, time.monotonic)
     _require_apart(inbox, folder)
-    with locked(folder), operated(folder, settings, inbox, log) as operation:
-        with _opened(inbox, folder, settings, operation) as pipeline:
-            watching = Watch(pipeline, settings, operation)
-            with stopped_by_signals(watching):
-                operation.ready()
-                if once:
-                    watching.run_once()
-                else:
-                    watching.run_until_stopped()
+    # A name mistyped makes no state folder; where there is one, its health tells of the fault.
+    given = None if folder.root.is_dir() else _open_given(inbox, folder, settings)
+    with (
+        stopped_by_signals() as stop,
+        locked(folder),
+        operated(folder, settings, inbox, log) as operation,
+    ):
+        given = given or _open_given(inbox, folder, settings)
+        with _opened(given, folder, settings, operation) as pipeline:
+            watching = Watch(pipeline, settings, operation, stop.asked)
+            operation.ready()
+            if once:
+                watching.run_once()
+            else:
+                watching.run_until_stopped()
             _sum_up(watching, inbox, log, once)
-    if watching.is_interrupted:
+    if stop.is_interrupted:
         raise KeyboardInterrupt
+
+
+def _open_given(inbox: Path, folder: StateFolder, settings: Settings) -> _Given:
+    """Raises the FanclError of what is not there or not right."""
+    return _Given(
+        inbox=Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds),
+        boxes=BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None,
+        encoder=open_installed(settings.model, folder, settings.num_threads),
+    )
 
 
 @contextmanager
 def _opened(
-    inbox: Path, folder: StateFolder, settings: Settings, operation: Operation
+    given: _Given, folder: StateFolder, settings: Settings, operation: Operation
 ) -> Iterator[Pipeline]:
-    """Everything a picture goes through; raises the FanclError of what is not there."""
-    source = Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds)
-    boxes = BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None
-    with DecodePool(settings.num_decoders or _num_cores()) as decoders:  # starts while others load
-        encoder = open_installed(settings.model, folder, settings.num_threads)
-        store, told = open_checked(folder)
-        try:
-            if told:
-                operation.log.warn("database", told)
+    """Everything a picture goes through."""
+    store, told = open_checked(folder)
+    try:
+        if told:
+            operation.log.warn("database", told)
+        operation.health.measured(
+            model_name=given.encoder.manifest.name,
+            encoder_id=given.encoder.manifest.encoder_id,
+            is_database_intact=True,
+        )
+        judge = _judge(store, given.encoder, settings, operation.log)
+        with DecodePool(settings.num_decoders or _num_cores()) as decoders:
             yield Pipeline(
-                inbox=source,
+                inbox=given.inbox,
                 state=folder,
                 store=store,
-                encoder=encoder,
+                encoder=given.encoder,
                 decoders=decoders,
-                judge=_judge(store, encoder, settings, operation.log),
-                boxes=boxes,
+                judge=judge,
+                boxes=given.boxes,
                 after=settings.after,
                 clock=Clock(),
+                health=operation.health,
                 beat=operation.beat,
             )
-        finally:
-            store.close()
+    finally:
+        store.close()
 
 
 def _num_cores() -> int:

@@ -18,6 +18,7 @@ from edge.store import Store, now
 class NewDetection:
     detection_id: str
     sha256: str
+    frame_ms: int | None  # in a clip, since its start
     observation_type: ObservationType
     box: Box  # relative
     confidence: float | None
@@ -75,12 +76,13 @@ class EventSpan:
 def add_detection(store: Store, detection: NewDetection) -> None:
     box, embedding = detection.box, detection.embedding
     store.execute(
-        "INSERT INTO detection (detection_id, sha256, observation_type, x, y, width, height, "
-        "confidence, usable, flank, embedding, encoder_id, crop) "
-        "VALUES (?,?,?,?,?,?,?,?,?,'unknown',?,?,?)",
+        "INSERT INTO detection (detection_id, sha256, frame_ms, observation_type, x, y, width, "
+        "height, confidence, usable, flank, embedding, encoder_id, crop) "
+        "VALUES (?,?,?,?,?,?,?,?,?,?,'unknown',?,?,?)",
         (
             detection.detection_id,
             detection.sha256,
+            detection.frame_ms,
             detection.observation_type,
             box.x,
             box.y,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import datetime, timezone
 
-from edge import disk, retention
+from edge import disk, machine, retention
 from edge.backup import DailyBackup
 from edge.config import Settings
 from edge.operation import Operation
@@ -31,6 +31,7 @@ class Upkeep:
         free_mb = disk.free_mb(self._pipeline.state.root)
         self._operation.health.measured(
             is_clock_trusted=clock.trusted,
+            temperature_celsius=machine.temperature_celsius(),
             disk_free_bytes=None if free_mb is None else int(free_mb * 2**20),
         )
         for sentence in self._backup.tend():

@@ -142,7 +142,7 @@ def _enter(
 def _look_at(entry: os.DirEntry[str], root: str, relative: str, others: Others) -> FoundFile | None:
     try:
         info = entry.stat(follow_symlinks=False)
-        leads_to_folder = entry.is_symlink() and entry.is_dir()
+        leads_to_folder = stat.S_ISLNK(info.st_mode) and entry.is_dir()
     except OSError:
         return None  # taken away since its folder was listed
     relative += entry.name

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.progress import Progress
 
@@ -36,10 +36,15 @@ _TICK_SECONDS = 1.0  # how soon a stop is noticed while nothing happens
 class Watch:
     """One run of edge-watch over an inbox."""
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, operation: Operation) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: Settings,
+        operation: Operation,
+        stop: threading.Event,
+    ) -> None:
         self.counts: Counter[str] = Counter()
-        self.stop = threading.Event()
-        self.is_interrupted = False  # by Ctrl-C
+        self.stop = stop
         self.last_scan: Scan | None = None
         self.in_hand: set[str] = set()  # media claimed and not recorded yet
         self._names_fit = False  # the inbox and the boxes file have a picture in common
@@ -52,6 +57,7 @@ class Watch:
         self._told: dict[str, None] = {}  # the newest ones; a late frame may change them
         self._decisions: Counter[str] = Counter()  # of those told before
         self._batch_size = 4  # grows to what fits into the time
+        self._oldest_at = 0.0  # monotonic seconds: when the first file of the backlog was seen
         self._told_missing: str | None = None
         self._is_cut_short = False  # the last pass, by its time
 
@@ -113,7 +119,8 @@ class Watch:
         self._tell_missing(scan)
         self._require_names_fit(scan)
         work = sort_out(self._pipeline, scan, self.counts, self._tell)
-        self._operation.health.queue(len(work), 0.0)
+        self._oldest_at = time.monotonic() - scan.oldest_seconds
+        self._tell_queue(len(work))
         self._operation.beat()
         try:
             num_left = self._run_batches(work, time.monotonic() + seconds)
@@ -136,7 +143,7 @@ class Watch:
                 self.counts.update(result.counts)
                 num_done += len(result.finished)
                 self._operation.health.count(result.counts)
-                self._operation.health.queue(num_files - num_done, 0.0)
+                self._tell_queue(num_files - num_done)
                 self._tell_sightings(result.events)
                 progress.advance(bar, len(batch))
                 num_told, num_tried = num_tried // _TELL_EVERY, num_tried + len(batch)
@@ -144,6 +151,19 @@ class Watch:
                     self._tell(f"{num_tried} of {num_files} pictures")
         self._is_cut_short = num_tried < num_files
         return num_files - num_done
+
+    def decisions(self) -> Counter[str]:
+        """How often this run decided what, and the number of its "events"."""
+        return self._decisions + self._count(self._told)
+
+    def _count(self, events: Iterable[str]) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for event_id in events:
+            rows = store_report.event_rows(self._pipeline.store, event_id)
+            kinds = [row["decision"] for row in rows]
+            found.update(kinds)
+            found["events"] += bool(kinds)  # none: merged into another event meanwhile
+        return found
 
     def _begun(self, work: Work, until: float) -> Iterator[tuple[list[FoundFile], Begun]]:
         """Batches, each with the next one already being decoded.
@@ -210,6 +230,9 @@ class Watch:
         self._decisions += self._count(settled)
         for event_id in settled:
             del self._told[event_id]
+
+    def _tell_queue(self, num_files: int) -> None:
+        self._operation.health.queue(num_files, time.monotonic() - self._oldest_at)
 
     def _tell_missing(self, scan: Scan) -> None:
         if scan.missing is None:

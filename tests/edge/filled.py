@@ -68,6 +68,7 @@ def record(store: Store, *numbers: int) -> None:
             detection = NewDetection(
                 detection_id=f"detection {one:05}",
                 sha256=sha_of(one),
+                frame_ms=None,
                 observation_type="animal",
                 box=WHOLE,
                 confidence=None,

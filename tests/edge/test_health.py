@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +29,6 @@ class Clock:
     """Monotonic seconds of the test, beginning with those of the system."""
 
     def __init__(self) -> None:
-        import time
-
         self.seconds = time.monotonic()
 
     def __call__(self) -> float:
@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_written_is_a_reason_not_a_crash(folder, clock):
 
 def test_old_news_is_recognised_where_the_start_has_no_name(folder, clock, monkeypatch):
     """As in a service that may not see /proc/sys."""
-    monkeypatch.setattr(health_file, "boot_id", lambda: None)
+    monkeypatch.setattr(health_file, "_boot_id", lambda: None)
     with running(folder, clock):
         assert judge(folder, clock()).is_running
         assert not judge(folder, clock() - 1000).is_running  # the clock began anew since
@@ -150,7 +150,7 @@ def test_restarts_are_counted_until_the_system_starts_anew(folder, clock, monkey
             return operation.health.snapshot().gauges.num_restarts
 
     assert [restarts(), restarts(), restarts()] == [0, 1, 2]
-    monkeypatch.setattr(health_file, "boot_id", lambda: "another start")
+    monkeypatch.setattr(health_file, "_boot_id", lambda: "another start")
     assert [restarts(), restarts()] == [0, 1]
 
 
@@ -206,8 +206,6 @@ def test_a_killed_watch_ended_without_a_word(folder):
     )
     done = subprocess.run([sys.executable, "-c", script, str(folder.root)], check=False)
     assert done.returncode == -9
-    import time
-
     verdict = judge(folder, time.monotonic())
     assert not verdict.is_running and "ended without a word" in verdict.message
 
@@ -218,6 +216,16 @@ def test_an_error_that_ends_the_watch_is_kept_as_its_reason(folder, clock, run):
     ran = run("admin", "health", "--state", str(folder.root))
     assert ran.code == 2
     assert "other since" in ran.out and "the disk fails; replace the card" in ran.out
+
+
+def test_a_watch_is_served_while_it_runs_and_only_where_it_is_told_to(folder, clock, tmp_path):
+    path = tmp_path / "http.sock"
+    with running(folder, clock, listen=f"unix:{path}"):
+        assert "http" in {one.name for one in threading.enumerate()}
+        assert path.is_socket()
+    with running(folder, clock):
+        assert "http" not in {one.name for one in threading.enumerate()}
+    assert not path.exists()
 
 
 def test_a_wrong_address_to_listen_at_ends_the_start(folder, clock):

@@ -21,11 +21,11 @@ TICK = 0.1
 class Watched:
     """The hints of a folder, and what was told of them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, rescan_seconds: float = 60) -> None:
         self.told: list[str] = []
         self.stop = threading.Event()
         self.hints: Iterator[object] = hints(
-            root, self.stop, tick_seconds=TICK, rescan_seconds=60, tell=self.told.append
+            root, self.stop, tick_seconds=TICK, rescan_seconds=rescan_seconds, tell=self.told.append
         )
 
     def until_changed(self, num_ticks: int = 60) -> object:
@@ -115,6 +115,20 @@ def test_another_disk_in_the_inboxs_place_is_watched(root, tmp_path):
         pass
     (root / "1.jpg").write_bytes(b"1")
     assert watched.until_changed()
+
+
+def test_a_name_that_is_not_utf8_blinds_the_watch_only_for_a_while(root):
+    watched = Watched(root, rescan_seconds=3 * TICK)
+    watched.until_changed()
+    with open(os.fsencode(root) + b"/cam/\xff\xfe\x1b.jpg", "wb") as file:  # noqa: PTH123
+        file.write(b"1")
+    assert watched.until_changed()
+    for _ in range(5):
+        watched.until_changed(num_ticks=4)
+    (root / "cam" / "1.jpg").write_bytes(b"1")
+    changes = watched.until_changed()
+    assert {Path(path).name for _, path in changes} == {"1.jpg"}  # reported, not looked for
+    assert len(watched.told) == 1
 
 
 def test_a_stop_ends_the_hints(root):

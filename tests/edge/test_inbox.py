@@ -144,12 +144,16 @@ def test_a_file_with_a_writer_is_left_alone(inbox):
     assert inbox.read(file) == JPEG
 
 
-def test_a_clip_can_be_opened_instead_of_read(inbox):
-    put(inbox.root / "cam" / "1.jpg")
-    (file,) = inbox.scan().ready
-    descriptor = inbox.open(file)
-    assert os.read(descriptor, 1 << 20) == JPEG
-    os.close(descriptor)
+@pytest.mark.data
+def test_real_files_are_read_whole_and_the_cut_one_is_waited_for(inbox, shared):
+    for source in (shared / "camera-trap").rglob("*.*"):
+        put(inbox.root / source.parent.name / source.name, source.read_bytes(), seconds_ago=60)
+    data = {file.relative: inbox.read(file) for file in inbox.scan().ready}
+    assert len(data) >= 25
+    assert [name for name, read in data.items() if read is None] == [
+        "speciesnet/african_elephants_truncated_file.jpg"
+    ]
+    assert all(read == (inbox.root / name).read_bytes() for name, read in data.items() if read)
 
 
 def test_a_folder_swapped_for_a_link_does_not_lead_outside(inbox, tmp_path):
@@ -270,7 +274,7 @@ def test_a_disk_that_does_not_answer_is_told_and_taken_up_again(inbox, monkeypat
     really_walk = module.walk
 
     def hang(root, others):
-        answers.wait()
+        answers.wait(5)
         return really_walk(root, others)
 
     monkeypatch.setattr(module, "walk", hang)

@@ -52,10 +52,11 @@ def test_for_people_it_is_the_sentence_alone_and_warnings_go_to_stderr():
 
 def test_for_programs_each_event_is_a_mapping():
     said = Said(LogFormat.json)
-    said.log("one")
+    said.log("one", "sighting", deployment_id="river")
     said.log.warn("disk-full", "two", free_bytes=12, share=float("nan"), level="mine")
     first, second = said.records()
-    assert (first["level"], first["event"], first["message"]) == ("info", "told", "one")
+    assert (first["level"], first["event"], first["message"]) == ("info", "sighting", "one")
+    assert first["deployment_id"] == "river"
     assert second == {
         "time": second["time"],
         "level": "warning",

@@ -75,12 +75,14 @@ def test_all_known_files_are_found_at_once(store):
     assert store_media.find_known(store, files[3]) is None
 
 
-def test_quarantine_is_listed_and_freed_by_name_reason_or_all(known):
+def test_quarantine_is_listed_and_freed_by_name_reason_or_all(known, tmp_path):
     for name, data in (("a.jpg", b""), ("b.jpg", b"no picture"), ("c.jpg", b"nor this")):
         (known.inbox / name).write_bytes(data)
         age(known.inbox / name)
     save(known.inbox / "good.jpg", draw("A", shot=7))
-    known.watch()
+    impatient = tmp_path / "edge.toml"
+    impatient.write_text("max_wait_seconds = 60\n")  # by then an empty file is given up
+    known.watch("--config", str(impatient))
     state = ("--state", str(known.state))
     listed = known.run("admin", "quarantine", "list", "--json", *state).out.splitlines()
     rows = {row["display"]: row for row in map(json.loads, listed)}

@@ -33,7 +33,7 @@ class Failing(apsw.VFS):
         self.fail_at, self.num_failures = 0, 1
         super().__init__("failing", "unix", makedefault=True)
 
-    def xOpen(self, name, flags):
+    def xOpen(self, name, flags):  # noqa: N802
         return _File(self, name, flags)
 
     def excepthook(self, *_):
@@ -56,15 +56,15 @@ class _File(apsw.VFSFile):
     def excepthook(self, *_):
         pass
 
-    def xWrite(self, data, offset):
+    def xWrite(self, data, offset):  # noqa: N802
         self.owner.passes("write")
         super().xWrite(data, offset)
 
-    def xTruncate(self, size):
+    def xTruncate(self, size):  # noqa: N802
         self.owner.passes("truncate")
         super().xTruncate(size)
 
-    def xSync(self, flags):
+    def xSync(self, flags):  # noqa: N802
         self.owner.passes("sync")  # really syncing would take most of the time
 
 
@@ -85,7 +85,7 @@ class _Device:
 
     def run(self):
         for step in (self._claim, self._record, self._dispose):
-            for attempt in range(30):
+            for attempt in range(30):  # noqa: B007
                 try:
                     if self.store is None:
                         self.store = open_store(self.path)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.guard import DecodePool
+
 from .conftest import DECISION, NO_DECISION, age, draw, save, start, write_model
 
 
@@ -216,32 +218,56 @@ def test_nothing_is_deleted_that_is_not_recorded(known, monkeypatch):
     assert len(known.rows("event")) == 1
 
 
-def test_a_picture_that_ends_the_program_three_times_is_set_aside(known, monkeypatch):
-    """The others in its batch are not, nor is it opened a fourth time."""
-    from edge import media
-
-    decode = media.decode
+def poisoned(known, monkeypatch, fatal):
+    """Three pictures; `fatal(pool)` is what becomes of the one in the middle when it is decoded."""
     poison = save(known.inbox / "b.jpg", draw("B", shot=7)).read_bytes()
     for name, animal in (("a.jpg", "A"), ("c.jpg", "C")):
         save(known.inbox / name, draw(animal, shot=7), "2026-05-01 06:30:00")
+    submit = DecodePool.submit
+    attempts = []
 
-    def fatal(data):
-        if data == poison:
-            raise RuntimeError("killed")
-        return decode(data)
+    def submit_or_die(pool, data, wanted):
+        if data != poison:
+            return submit(pool, data, wanted)
+        attempts.append(1)
+        return fatal(pool)
 
-    monkeypatch.setattr(media, "decode", fatal)
+    monkeypatch.setattr(DecodePool, "submit", submit_or_die)
+    return attempts
+
+
+def states(known):
+    rows = known.by_name()
+    return {name: (row["state"], row["reason"]) for name, row in rows.items()}
+
+
+POISON_ALONE = {
+    "a.jpg": ("done", ""),
+    "b.jpg": ("quarantined", "crashed"),
+    "c.jpg": ("done", ""),
+}
+
+
+def test_a_picture_that_ends_its_decoder_three_times_is_set_aside(known, monkeypatch):
+    attempts = poisoned(known, monkeypatch, lambda pool: pool.call(os.abort))
+    assert known.watch().code == 0
+    assert (states(known), len(attempts)) == (POISON_ALONE, 3)
+    assert known.watch().code == 0
+    assert len(attempts) == 3
+
+
+def test_a_picture_that_ends_the_program_three_times_is_set_aside(known, monkeypatch):
+    """The others in its batch are not, nor is it opened a fourth time."""
+
+    def killed(pool):
+        raise RuntimeError("killed")
+
+    attempts = poisoned(known, monkeypatch, killed)
     for _ in range(3):
         with pytest.raises(RuntimeError, match="killed"):
             known.watch()
-    ran = known.watch()
-    assert ran.code == 0
-    rows = known.by_name()
-    assert {name: (row["state"], row["reason"]) for name, row in rows.items()} == {
-        "a.jpg": ("done", ""),
-        "b.jpg": ("quarantined", "crashed"),
-        "c.jpg": ("done", ""),
-    }
+    assert known.watch().code == 0
+    assert (states(known), len(attempts)) == (POISON_ALONE, 3)
 
 
 def test_watching_takes_what_arrives_and_a_sigterm_ends_it_cleanly(known, tmp_path):

@@ -67,10 +67,10 @@ def test_without_a_terminal_a_long_backlog_is_told_in_lines(known, monkeypatch):
 
 
 def test_what_is_recorded_is_told_also_when_the_next_batch_meets_a_full_disk(known, monkeypatch):
-    from edge import batch
+    from edge import recording
     from edge.errors import StateError
 
-    write_crops = batch.write_crops
+    write_crops = recording.write_crops
     calls = []
 
     def full(state, jpegs):
@@ -79,7 +79,7 @@ def test_what_is_recorded_is_told_also_when_the_next_batch_meets_a_full_disk(kno
             raise StateError("full", "cannot write: No space left on device")
         write_crops(state, jpegs)
 
-    monkeypatch.setattr(batch, "write_crops", full)
+    monkeypatch.setattr(recording, "write_crops", full)
     for shot in range(6):  # the first batch holds four
         save(known.inbox / f"{shot}.jpg", draw("A", shot=shot), f"2026-05-01 06:30:0{shot}")
     ran = known.watch()
@@ -92,21 +92,23 @@ def test_what_is_recorded_is_told_also_when_the_next_batch_meets_a_full_disk(kno
 def test_ctrl_c_finishes_the_batch_and_tells_what_was_done(known, monkeypatch, once):
     from edge import watch
 
-    run_batch = watch.run_batch
+    complete, calls = watch.complete, []
 
-    def interrupted(pipeline, files):
-        os.kill(os.getpid(), signal.SIGINT)
-        return run_batch(pipeline, files)
+    def interrupted(pipeline, begun):
+        calls.append(1)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return complete(pipeline, begun)
 
-    monkeypatch.setattr(watch, "run_batch", interrupted)
-    for shot in range(6):
-        save(known.inbox / f"{shot}.jpg", draw("A", shot=shot), f"2026-05-01 06:30:0{shot}")
+    monkeypatch.setattr(watch, "complete", interrupted)
+    for shot in range(16):  # batches of four, four (begun already), and the rest
+        save(known.inbox / f"{shot}.jpg", draw("A", shot=shot), f"2026-05-01 06:30:{shot:02}")
     before = signal.getsignal(signal.SIGINT)
     words = ("watch", str(known.inbox), "--state", str(known.state), "--model", str(known.model))
     ran = known.run(*words, *(["--once"] if once else []))
     assert ran.code == 130
-    assert "4 frames  MATCH  A" in ran.out
-    assert "done: 4 new frames, 1 event, 1 match" in ran.out
+    assert "8 frames  MATCH  A" in ran.out
+    assert "done: 8 new frames, 1 event, 1 match" in ran.out
     assert "nothing is lost" in ran.err
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -114,12 +116,12 @@ def test_ctrl_c_finishes_the_batch_and_tells_what_was_done(known, monkeypatch, o
 def test_a_second_ctrl_c_does_not_wait_for_the_batch(known, monkeypatch):
     from edge import watch
 
-    def stuck(pipeline, files):
+    def stuck(pipeline, begun):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the batch went on")
 
-    monkeypatch.setattr(watch, "run_batch", stuck)
+    monkeypatch.setattr(watch, "complete", stuck)
     save(known.inbox / "1.jpg", draw("A", shot=1))
     ran = known.watch()
     assert ran.code == 130

@@ -44,12 +44,12 @@ def pss_mb():
             return int(line.split()[1]) / 1024
 
 root, num_files, first_mb = Path(sys.argv[1]), int(sys.argv[2]), pss_mb()
-inbox, stop, found, scan_seconds, most_mb = Inbox(root, 0.5, 86400), threading.Event(), {}, 0, 0
+inbox, stop, found, scan_cpu_seconds, most_mb = Inbox(root, 0.5, 86400), threading.Event(), {}, 0, 0
 changes_seen = hints(root, stop, tick_seconds=0.5, rescan_seconds=60, tell=print)
 while len(found) < num_files:
-    began = time.monotonic()
+    began = time.process_time()
     ready = inbox.scan().ready
-    scan_seconds = max(scan_seconds, time.monotonic() - began)
+    scan_cpu_seconds = max(scan_cpu_seconds, time.process_time() - began)
     most_mb = max(most_mb, pss_mb())
     for file in ready:
         found[file.relative] = found.get(file.relative, 0) + 1
@@ -62,7 +62,7 @@ while len(found) < num_files:
 most = max(found.values())
 del found
 inbox.scan()
-print(json.dumps({"most_times": most, "scan_seconds": scan_seconds, "first_mb": first_mb,
+print(json.dumps({"most_times": most, "scan_cpu_seconds": scan_cpu_seconds, "first_mb": first_mb,
                   "most_mb": most_mb, "rest_mb": pss_mb()}))
 """
 
@@ -91,7 +91,7 @@ def test_a_burst_is_found_to_its_last_file_with_little_memory(tmp_path: Path) ->
     print(f"\n{NUM_FILES} files found {seconds:.1f} s after the last came: {figures}")
     assert figures["most_times"] == 1
     assert figures["most_mb"] - figures["first_mb"] < MAX_EXTRA_MB
-    assert figures["scan_seconds"] < 10
+    assert figures["scan_cpu_seconds"] < 10
 
 
 @pytest.fixture
