@@ -383,6 +383,7 @@ def _check_rows(place: Place, database: apsw.Connection, contents: set[str]) -> 
     for _, crop, observation in detections:
         assert observation is not None
         path = place.state / "crops" / f"{crop}.jpg"
+        assert path.is_file(), f"the record names the crop {crop}, which is not there"
         assert sha256(path.read_bytes()) == crop
     disposed = database.execute(
         "SELECT disposed_to FROM media_path WHERE disposed_to LIKE 'archive/%'"
