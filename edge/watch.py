@@ -100,13 +100,17 @@ class Watch:
 
     def _pause(self, reports: Iterator[object]) -> None:
         """Until something changes, or it is time to look again anyway."""
+        # In a folder of 100,000 files a scan takes a while; searching is not all there is to do.
+        earliest = time.monotonic() + 2 * self._inbox.scan_seconds
         seconds = self._settings.rescan_seconds
         if self._inbox.is_arriving:
             seconds = min(seconds, self._settings.settle_seconds)
-        until = time.monotonic() + seconds
+        latest = max(earliest, time.monotonic() + seconds)
+        has_changed = False
         for changes in reports:
             self._operation.beat()
-            if changes or self.stop.is_set() or time.monotonic() >= until:
+            has_changed = has_changed or bool(changes)
+            if self.stop.is_set() or time.monotonic() >= (earliest if has_changed else latest):
                 return
 
     def run_pass(self, seconds: float = math.inf) -> int:
