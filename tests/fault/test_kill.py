@@ -42,8 +42,11 @@ def kill_at_random(place: Place, block: Block, rng: random.Random) -> int:
             done = len(harness.done_now(place))
             progressed += done > before
             before = done
-    alive = {(pid, birth) for pid, birth in orphans if birth and birth == harness.birth_of(pid)}
-    assert not alive, f"{len(alive)} processes of a killed device live on"
+    orphans = {(pid, birth) for pid, birth in orphans if birth}
+    ended = harness.wait_until(
+        lambda: all(harness.birth_of(pid) != birth for pid, birth in orphans), 10
+    )
+    assert ended, "processes of a killed device live on"
     harness.finish_and_idle(place)
     harness.check(place, jpegs)
     return progressed
@@ -85,7 +88,7 @@ def test_a_worker_that_dies_costs_nothing(tmp_path: Path, how: signal.Signals) -
             while feeder.is_alive():
                 time.sleep(rng.uniform(0.2, 0.6))
                 assert process.poll() is None, place.log.read_text()[-2000:]
-                workers = harness.descendants(process.pid)
+                workers = harness.decoders(process.pid)
                 if workers:
                     harness.signal_to(rng.choice(workers), how)
                     num_killed += 1
