@@ -93,7 +93,10 @@ def test_a_worker_that_dies_costs_nothing(tmp_path: Path, how: signal.Signals) -
                     harness.signal_to(rng.choice(workers), how)
                     num_killed += 1
         everything = {harness.sha256(jpeg) for jpeg in jpegs}
-        assert harness.wait_until(lambda: harness.done_now(place) == everything, 60)
+        is_done = harness.wait_until(lambda: harness.done_now(place) == everything, 60)
+        counts = harness.query(place, "SELECT state, reason, attempts, count(*) FROM media "
+                               "GROUP BY state, reason, attempts")  # fmt: skip
+        assert is_done, (counts, place.log.read_text()[-2000:])
     finally:
         harness.kill(process)
     if not num_killed:
