@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -11,7 +12,7 @@ from edge.config import After
 from edge.errors import StateError, StateKind
 from edge.inbox import FoundFile
 from edge.state import StateFolder, copy_file, kind_of, make_folder, sync_folder
-from edge.store_media import ArchiveKey
+from edge.store_archive import ArchiveKey
 
 _READ_BYTES = 1 << 20
 _ADVICE: dict[StateKind, str] = {
@@ -76,6 +77,8 @@ def _holds(path: Path, sha256: str) -> bool:
 
 
 def _rename(source: Path, target: Path) -> None:
+    """Who wrote the file need not have synced it: without this a power cut leaves it empty."""
+    _sync(source)
     try:
         source.rename(target)
         sync_folder(target.parent)
@@ -86,3 +89,11 @@ def _rename(source: Path, target: Path) -> None:
     # Another file system: the copy is on the disk under its name before the source goes.
     copy_file(source, target)
     source.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

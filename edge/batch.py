@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
-from edge import store_media
+from edge import store_archive, store_media
 from edge.archive import dispose
 from edge.config import After
 from edge.decoder import Decoded, Wanted
@@ -118,19 +118,18 @@ def put_aside(pipeline: Pipeline, file: FoundFile, error: MediaError) -> None:
 
 
 def dispose_files(pipeline: Pipeline, files: Sequence[tuple[FoundFile, str]]) -> None:
-    """Moves or deletes files whose media are done, and notes where they went."""
+    """Moves or deletes files whose media are done, and notes where they went.
+
+    The notes go with the next batch's claim: a transaction of their own would cost a card as much
+    as the record itself.
+    """
     if pipeline.after is After.keep:
         return
-    gone: list[tuple[FoundFile, str, str]] = []
     for file, sha256 in files:
-        key = store_media.archive_key(pipeline.store, sha256)
+        key = store_archive.archive_key(pipeline.store, sha256)
         disposed_to = dispose(pipeline.state, file, key, pipeline.after)
         if disposed_to is not None:
-            gone.append((file, sha256, disposed_to))
-    if gone:
-        with pipeline.store.transaction():
-            for file, sha256, disposed_to in gone:
-                store_media.set_disposed(pipeline.store, file, sha256, disposed_to)
+            store_archive.set_disposed(pipeline.store, file, sha256, disposed_to)
 
 
 def _read(pipeline: Pipeline, files: Sequence[FoundFile], result: BatchResult) -> dict[str, Medium]:

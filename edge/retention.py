@@ -13,7 +13,7 @@ from edge.config import Settings
 from edge.errors import StateError
 from edge.state import StateFolder, kind_of
 from edge.store import Store
-from edge.store_media import archived_before, oldest_archived, set_archive_deleted
+from edge.store_archive import archived_before, oldest_archived, set_archive_deleted
 
 _MAX_FILES = 200  # in one call, so that pictures never wait long for it
 _FILES_A_LOOK = 20  # deleted before the free space is looked at again
@@ -28,6 +28,7 @@ def retire(
     only while it can be trusted now; by free space the first to arrive go first, whatever any
     clock says. Raises StateError where the disk refuses.
     """
+    store.write_deferred()  # what was moved lately is in the archive as well
     num_gone = 0
     if settings.archive_days and clock_trusted:
         before = now - timedelta(days=settings.archive_days)

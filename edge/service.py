@@ -12,7 +12,7 @@ from pathlib import Path
 from edge.backup import open_checked
 from edge.cli_common import open_installed
 from edge.clock import Clock
-from edge.config import Settings
+from edge.config import After, Settings
 from edge.detect import BoxesFile
 from edge.encoder import Encoder
 from edge.errors import InputError
@@ -26,6 +26,7 @@ from edge.pipeline import Pipeline
 from edge.sightings import Judge
 from edge.signals import stopped_by_signals
 from edge.state import StateFolder, locked
+from edge.stock import take_stock
 from edge.store import DECISIONS_KEY, Store, put_meta
 from edge.text import counted, printable
 from edge.watch import Watch
@@ -82,6 +83,10 @@ def _opened(
     try:
         if told:
             operation.log.warn("database", told)
+        if settings.after is After.move:
+            lost = take_stock(store, folder, given.inbox.root).sentence
+            if lost:
+                operation.log.warn("archive", lost)
         operation.health.measured(
             model_name=given.encoder.manifest.name,
             encoder_id=given.encoder.manifest.encoder_id,

@@ -20,8 +20,9 @@ from urllib.parse import quote
 
 import apsw
 
-from edge import disk
-from edge.errors import StateError, StateKind
+from edge import store_people
+from edge.errors import StateError
+from edge.store_errors import ADVICE, as_state_error
 
 SCHEMA_VERSION = 2  # the last of the steps in edge/schema
 DECISIONS_KEY = "decisions"  # in meta: what the thresholds in force mean, as a sentence
@@ -45,6 +46,7 @@ class Store:
         self.path = path
         self._connection = connection
         self._failure: StateError | None = None  # of the disk: see `reopen`
+        self._deferred: list[tuple[str, tuple[Value, ...]]] = []
 
     def execute(self, sql: str, values: tuple[Value, ...] = ()) -> list[Row]:
         with self._told():
@@ -61,15 +63,38 @@ class Store:
             return list(self._connection.executemany(sql, rows))
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing; on the disk when the block is left."""
+    def transaction(self, keeps_people: bool = True) -> Iterator[None]:
+        """All or nothing; on the disk when the block is left.
+
+        What people said is then in its second copy too, unless `keeps_people` is false.
+        """
         self.execute("BEGIN IMMEDIATE")
+        listener = store_people.Listener(self._connection)
+        num_deferred = len(self._deferred)
         try:
+            for sql, values in self._deferred:
+                self.execute(sql, values)
             yield
             self.execute("COMMIT")
+            has_heard = listener.has_heard()
         except BaseException:
-            self._roll_back()
+            self.roll_back()
             raise
+        finally:
+            listener.close()
+        del self._deferred[:num_deferred]
+        if keeps_people and has_heard:
+            store_people.keep(self)
+
+    def defer(self, sql: str, values: tuple[Value, ...]) -> None:
+        """Goes along with the next transaction, or with `close`; a crash before it loses it."""
+        self._deferred.append((sql, values))
+
+    def write_deferred(self) -> None:
+        """Now, for where no transaction is to be expected soon."""
+        if self._deferred:
+            with self.transaction():
+                pass
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -81,7 +106,7 @@ class Store:
         try:
             yield
         finally:
-            self._roll_back()
+            self.roll_back()
 
     @contextmanager
     def interrupted_after(self, seconds: float) -> Iterator[None]:
@@ -112,15 +137,19 @@ class Store:
             raise
 
     def close(self) -> None:
-        _close(self._connection)
+        try:
+            if self._failure is None:
+                self.write_deferred()
+        finally:
+            _close(self._connection)
 
-    def _roll_back(self) -> None:
+    def roll_back(self) -> None:
         """Where even that fails, the connection is not believed any more."""
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except apsw.Error as error:
-            self._failure = _as_state_error(self.path, error)
+            self._failure = as_state_error(self.path, error)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -131,10 +160,10 @@ class Store:
         except apsw.InterruptError as error:
             raise TimeIsOverError("other", f"reading {self.path} takes too long") from error
         except UnicodeDecodeError as error:
-            told = f"the database {self.path} holds a broken text: {_ADVICE['damaged']}"
+            told = f"the database {self.path} holds a broken text: {ADVICE['damaged']}"
             raise StateError("damaged", told) from error
         except apsw.Error as error:
-            failure = _as_state_error(self.path, error)
+            failure = as_state_error(self.path, error)
             if failure.kind == "io":
                 self._failure = failure
             raise failure from error
@@ -157,7 +186,7 @@ def _connect(path: Path) -> apsw.Connection:
     try:
         return apsw.Connection(str(path))
     except apsw.Error as error:
-        raise _as_state_error(path, error) from error
+        raise as_state_error(path, error) from error
 
 
 def _close(connection: apsw.Connection) -> None:
@@ -193,7 +222,7 @@ def open_reader(path: Path, older_too: bool = False) -> Store:
     try:
         connection = apsw.Connection(_reader_uri(path), flags=flags)
     except apsw.Error as error:
-        raise _as_state_error(path, error) from error
+        raise as_state_error(path, error) from error
     store = Store(path, connection)
     try:
         _set_up(store)
@@ -236,7 +265,7 @@ def _migrate(store: Store) -> None:
 def _take_step(store: Store, number: int) -> None:
     step = resources.files("edge").joinpath(f"schema/{number:04}.sql").read_text(encoding="utf-8")
     store.execute("PRAGMA foreign_keys=OFF")  # it is no switch inside a transaction
-    with store.transaction():
+    with store.transaction(keeps_people=False):
         store.execute(step)
         put_meta(store, "schema_version", str(number))
         if number == 1:
@@ -276,50 +305,6 @@ def put_meta(store: Store, key: str, value: str) -> None:
 def get_meta(store: Store, key: str) -> str | None:
     rows = store.execute("SELECT value FROM meta WHERE key = ?", (key,))
     return str(rows[0][0]) if rows else None
-
-
-_ADVICE: dict[StateKind, str] = {
-    "full": "the disk is full; free some space and start again (nothing recorded is lost)",
-    "read-only": "this user may not write to it, or the disk is mounted read-only; run the command "
-    "as the user the state folder belongs to, or give another folder with --state DIR",
-    "io": "the disk failed; check it, then start again (nothing recorded is lost)",
-    "damaged": "the file is damaged; `edge-admin restore` sets it aside and brings back the newest "
-    "backup together with what can still be read",
-    "in-use": "another program holds it; stop that one first",
-    "other": "check the disk, then start again (nothing recorded is lost)",
-}
-_NOT_OPENED = (
-    "check that its folder is there and that this user may write to it, or give another "
-    "folder with --state DIR"
-)
-
-
-def _as_state_error(path: Path, error: apsw.Error) -> StateError:
-    kind = _kind(path, error)
-    is_opening = kind == "other" and isinstance(error, apsw.CantOpenError)
-    advice = _NOT_OPENED if is_opening else _ADVICE[kind]
-    return StateError(kind, f"the database {path} does not work ({error}): {advice}")
-
-
-def _kind(path: Path, error: apsw.Error) -> StateKind:
-    if isinstance(error, (apsw.IOError, apsw.CantOpenError)):
-        # SQLite says no more than this of files it cannot make or grow beside the database.
-        space = disk.space(path.parent)
-        if space is not None and space.is_read_only:
-            return "read-only"
-        if space is not None and space.is_full:
-            return "full"
-        return "io" if isinstance(error, apsw.IOError) else "other"
-    kinds: tuple[tuple[type[apsw.Error], StateKind], ...] = (
-        (apsw.NotADBError, "damaged"),
-        (apsw.CorruptError, "damaged"),
-        (apsw.FullError, "full"),
-        (apsw.ReadOnlyError, "read-only"),
-        (apsw.PermissionsError, "read-only"),
-        (apsw.BusyError, "in-use"),
-        (apsw.LockedError, "in-use"),
-    )
-    return next((kind for one, kind in kinds if isinstance(error, one)), "other")
 
 
 def now() -> str:

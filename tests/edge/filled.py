@@ -102,12 +102,13 @@ def record(store: Store, *numbers: int) -> None:
 
 
 def review(store: Store, *numbers: int) -> None:
-    for one in numbers:
-        store.execute(
-            "INSERT INTO review (review_id, observation_id, verdict, comment, reviewed_at) "
-            "VALUES (?, ?, 'match', ?, ?)",
-            (f"review {one:05}", f"observation {one:05}", f"said of {one}", now()),
-        )
+    with store.transaction():
+        for one in numbers:
+            store.execute(
+                "INSERT INTO review (review_id, observation_id, verdict, comment, reviewed_at) "
+                "VALUES (?, ?, 'match', ?, ?)",
+                (f"review {one:05}", f"observation {one:05}", f"said of {one}", now()),
+            )
 
 
 def enroll(store: Store, name: str, *numbers: int) -> None:

@@ -13,7 +13,7 @@ from edge.config import After
 from edge.errors import StateError
 from edge.inbox import FoundFile
 from edge.state import StateFolder
-from edge.store_media import ArchiveKey
+from edge.store_archive import ArchiveKey
 
 DATA = b"a picture"
 KEY = ArchiveKey(sha256=hashlib.sha256(DATA).hexdigest(), captured_at=datetime(2026, 5, 1))

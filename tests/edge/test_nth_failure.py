@@ -7,7 +7,7 @@ import shutil
 import apsw
 import pytest
 
-from edge import store_media
+from edge import store_archive
 from edge.errors import StateError
 from edge.store import open_store
 from edge.store_copy import check_thoroughly
@@ -118,9 +118,9 @@ class _Device:
             record(self.store, 1, 2, 3)
 
     def _dispose(self):
-        with self.store.transaction():
-            for one in (1, 2, 3):
-                store_media.set_disposed(self.store, found(one), sha_of(one), "deleted")
+        for one in (1, 2, 3):
+            store_archive.set_disposed(self.store, found(one), sha_of(one), "deleted")
+        self.store.write_deferred()
 
     def _states(self):
         return self.store.execute("SELECT state FROM media ORDER BY sha256")

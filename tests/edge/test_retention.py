@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from edge import disk, store_media
+from edge import disk, store_archive
 from edge.config import Settings
 from edge.retention import retire
 from edge.state import StateFolder
@@ -37,7 +37,7 @@ def _archive(store, folder, *numbers, clock_trusted=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"picture")
         name = path.relative_to(folder.root).as_posix()
-        store_media.set_disposed(store, found(one), sha_of(one), name)
+        store_archive.set_disposed(store, found(one), sha_of(one), name)
 
 
 def _left(folder):

@@ -10,7 +10,8 @@ import pytest
 
 from edge.errors import StateError
 from edge.state import StateFolder, crop_name, find_state, locked, write_crops, write_file
-from edge.store import _as_state_error, new_id, open_reader, open_store
+from edge.store import new_id, open_reader, open_store
+from edge.store_errors import as_state_error
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def test_what_a_writer_has_not_yet_put_in_place_is_read_too(store, tmp_path, mon
     ],
 )
 def test_a_database_that_fails_says_what_helps(tmp_path, error, advice):
-    assert advice in str(_as_state_error(tmp_path / "edge.db", error("it failed")))
+    assert advice in str(as_state_error(tmp_path / "edge.db", error("it failed")))
 
 
 @pytest.mark.parametrize(
