@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edge import disk, store_copy
+from edge import disk, store_copy, store_merge, store_people
 from edge.errors import InputError, StateError
 from edge.state import StateFolder, copy_file, make_folder, rename_file, sync_folder
 from edge.store import Store, open_reader, open_store
@@ -31,6 +31,7 @@ class Restored:
     source: Path | None  # the copy it came from; None: only from the damaged database
     aside: Path | None  # where the database before it is now
     broken_tables: list[str] | None  # not read whole; None: nothing of the damaged one was used
+    keeps_people: bool  # what people said since is there
 
     @property
     def sentence(self) -> str:
@@ -38,6 +39,7 @@ class Restored:
         told = f"restored from {origin}"
         if self.broken_tables is None:
             told += "; what was recorded after it is lost"
+            told += ", but for what people said" if self.keeps_people else ""
         elif self.broken_tables:
             told += (
                 " and from what can be read of the damaged database; lost is what lay on its "
@@ -66,18 +68,33 @@ def open_checked(state: StateFolder) -> tuple[Store, str | None]:
             problem = str(error)
         else:
             if not found.problems:
-                return store, None
+                return store, _in_step(store)
             store.close()
             problem = "; ".join(found.problems)
-    if newest_good(state) is None:
+    copy = newest_good(state)
+    if copy is None:
         raise StateError(
             "damaged",
             f"the database {state.database} is damaged ({problem}) and there is no backup in "
             f"{state.backups}: run `edge-admin restore FILE` with a copy you have, or `edge-admin "
             "restore --without-backup`, which keeps what can still be read",
         )
-    restored = restore_newest(state)
-    return open_store(state.database), f"the database was damaged ({problem}): {restored.sentence}"
+    restored = _put_in_place(state, copy, is_merged=True)
+    store = open_store(state.database)
+    store_people.keep(store)
+    return store, f"the database was damaged ({problem}): {restored.sentence}"
+
+
+def _in_step(store: Store) -> str | None:
+    """What people said is the same in the database and in its second copy, whichever has more."""
+    num_missing = store_merge.bring_back(store)
+    store_people.keep(store)
+    if not num_missing:
+        return None
+    return (
+        f"the database had lost {num_missing} reviews and changes of the gallery; they are brought "
+        f"back from {store_people.path_of(store.path)}"
+    )
 
 
 def make_backup(database: Path, target: Path) -> None:
@@ -226,8 +243,8 @@ def _put_in_place(state: StateFolder, copy: Path | None, is_merged: bool) -> Res
     broken: list[str] | None = None
     try:
         if is_merged:
-            broken = _merged(store, state.database)
-        if copy is None and broken is None:
+            broken = store_merge.merge(store, state.database)
+        if copy is None and broken is None and not _has_words(store):
             raise StateError(
                 "damaged",
                 f"nothing can be read of {state.database}: give a copy with `edge-admin restore "
@@ -238,19 +255,19 @@ def _put_in_place(state: StateFolder, copy: Path | None, is_merged: bool) -> Res
             raise StateError("damaged", f"nothing whole came of it: {'; '.join(problems)}")
     finally:
         store.close()
+    with building.open("rb") as file:
+        os.fsync(file.fileno())
     aside = _set_aside(state, "damaged" if is_merged else "before")
+    if aside is not None and not is_merged:
+        _set_people_aside(state, aside)
     rename_file(building, state.restored)  # from here on it is finished whatever happens
     _finish_swap(state)
-    return Restored(source=copy, aside=aside, broken_tables=broken)
+    has_people = is_merged and store_people.path_of(state.database).is_file()
+    return Restored(source=copy, aside=aside, broken_tables=broken, keeps_people=has_people)
 
 
-def _merged(store: Store, database: Path) -> list[str] | None:
-    try:
-        return store_copy.merge(store, database)
-    except StateError as error:
-        if error.kind not in {"damaged", "other"}:
-            raise
-        return None
+def _has_words(store: Store) -> bool:
+    return bool(store.execute("SELECT 1 FROM review UNION ALL SELECT 1 FROM gallery_log LIMIT 1"))
 
 
 def _set_aside(state: StateFolder, why: str) -> Path | None:
@@ -268,6 +285,13 @@ def _set_aside(state: StateFolder, why: str) -> Path | None:
     return aside
 
 
+def _set_people_aside(state: StateFolder, aside: Path) -> None:
+    """Who goes back to an earlier state does not want what was said after it."""
+    people = store_people.path_of(state.database)
+    if people.is_file():
+        rename_file(people, store_people.path_of(aside))
+
+
 def _finish_swap(state: StateFolder) -> None:
     """Puts a finished restored database in place; the old journal must not meet it."""
     if state.restored.is_file():
@@ -276,7 +300,7 @@ def _finish_swap(state: StateFolder) -> None:
 
 
 def _remove_database(path: Path) -> None:
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in ("-wal", "-shm", "-journal", ""):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     sync_folder(path.parent)
 

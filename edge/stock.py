@@ -33,9 +33,9 @@ class Stock:
         if not self.num_returned:
             return None
         return (
-            f"{self.num_returned} files of the archive have no record (a damaged database lost it); "
-            f"they are put into the folder '{RECOVERED}' of the inbox and recorded anew. Which "
-            "camera they came from is not known any more"
+            f"{self.num_returned} files of the archive have no record (a damaged database lost "
+            f"it); they are put into the folder '{RECOVERED}' of the inbox and recorded anew. "
+            "Which camera they came from is not known any more"
         )
 
 

@@ -165,14 +165,41 @@ def _is_whole(path: Path) -> bool:
         connection.close(True)
 
 
-def take_back(store: Store, database: Path) -> bool:
-    """Puts what the copy beside a damaged database holds into `store`; false: it is of no use.
+@contextmanager
+def attached_to_read(store: Store, database: Path) -> Iterator[bool]:
+    """The copy beside `database` as `people`; false: there is none, or it is of no use."""
+    path = path_of(database)
+    if not path.is_file() or not _is_whole(path):
+        yield False
+        return
+    store.execute("ATTACH ? AS people", (str(path),))
+    try:
+        yield _is_of_this_schema(store)
+    finally:
+        store.execute("DETACH people")
+
+
+def _is_of_this_schema(store: Store) -> bool:
+    there = [table for table in _SPOKEN if _columns(store, "main", table)]
+    return all(_columns(store, "main", one) == _columns(store, "people", one) for one in there)
+
+
+def num_missing(store: Store) -> int:
+    """Words of the copy, attached as `people`, that the database itself lacks."""
+    return sum(
+        int(store.execute(f"SELECT count(*) FROM people.{table} WHERE {key} NOT IN "
+                          f"(SELECT {key} FROM main.{table})")[0][0])
+        for table, key in (("review", "review_id"), ("gallery_log", "entry_id"))
+    )  # fmt: skip
+
+
+def take_back(store: Store) -> None:
+    """Puts what the copy, attached as `people`, holds into the database.
 
     The gallery becomes what it was last; reviews and their sightings are added. References are the
-    caller's to check. Call it in a transaction with foreign keys off and triggers dropped, and
-    with the copy attached as `people`.
+    caller's to check. Call it in a transaction with foreign keys off and triggers dropped.
     """
-    there = [row[0] for row in store.execute("SELECT name FROM people.sqlite_schema")]
+    there = {row[0] for row in store.execute("SELECT name FROM people.sqlite_schema")}
     for table in (*_SPOKEN, *_SIGHTINGS):
         if table not in there:
             continue
@@ -182,4 +209,3 @@ def take_back(store: Store, database: Path) -> bool:
         store.execute(
             f"INSERT OR REPLACE INTO main.{table} ({names}) SELECT {names} FROM people.{table}"
         )
-    return True

@@ -30,6 +30,7 @@ _MAX_BATCH_SECONDS = 2.0  # what a power cut can cost
 _LONG_BACKLOG = 2 * MAX_MEDIA
 _TELL_EVERY = 500  # pictures, where there is no terminal to draw a bar on
 _MAX_UNSETTLED = 1000  # events
+_GATHER_SECONDS = 2.0  # at least so long from one search with work to the next: wears a card less
 _TICK_SECONDS = 1.0  # how soon a stop is noticed while nothing happens
 
 
@@ -58,6 +59,7 @@ class Watch:
         self._decisions: Counter[str] = Counter()  # of those told before
         self._batch_size = 4  # grows to what fits into the time
         self._oldest_at = 0.0  # monotonic seconds: when the first file of the backlog was seen
+        self._worked_at = -math.inf  # monotonic: when the last search with work began
         self._told_missing: str | None = None
         self._is_cut_short = False  # the last pass, by its time
 
@@ -102,6 +104,7 @@ class Watch:
         """Until something changes, or it is time to look again anyway."""
         # In a folder of 100,000 files a scan takes a while; searching is not all there is to do.
         earliest = time.monotonic() + 2 * self._inbox.scan_seconds
+        earliest = max(earliest, self._worked_at + _GATHER_SECONDS)
         seconds = self._settings.rescan_seconds
         if self._inbox.is_arriving:
             seconds = min(seconds, self._settings.settle_seconds)
@@ -123,6 +126,8 @@ class Watch:
         self._tell_missing(scan)
         self._require_names_fit(scan)
         work = sort_out(self._pipeline, scan, self.counts, self._tell)
+        if len(work):
+            self._worked_at = time.monotonic()
         self._oldest_at = time.monotonic() - scan.oldest_seconds
         self._tell_queue(len(work))
         self._operation.beat()

@@ -14,8 +14,9 @@ from edge.errors import InputError, StateError
 from edge.state import StateFolder, locked
 from edge.store import PAGE_BYTES, open_reader, open_store
 from edge.store_copy import check, check_thoroughly
+from edge.store_people import path_of
 
-from .filled import claim, fill, record
+from .filled import claim, enroll, fill, record, review
 
 
 @pytest.fixture
@@ -27,12 +28,14 @@ def folder(tmp_path):
 
 @pytest.fixture
 def filled(folder):
-    """100 pictures, every fifth reviewed, some of an enrolled animal; 60 of them in a backup."""
+    """100 pictures, 24 reviewed, some of known animals; 60 and 12 of them in a backup."""
     store = open_store(folder.database)
     fill(store, 60)
     make_numbered_backup(folder)
     claim(store, *range(60, 100))
     record(store, *range(60, 100))
+    review(store, *range(60, 72))
+    enroll(store, "Bela", 80)
     store.close()
     return folder
 
@@ -129,11 +132,13 @@ def test_a_database_that_cannot_be_read_at_all_comes_back_from_the_backup(filled
     size = filled.database.stat().st_size
     _overwrite(filled, 0, b"x" * size)
     store, told = open_checked(filled)
-    assert store.execute("SELECT count(*) FROM media") == [(60,)]
+    assert store.execute("SELECT count(*) FROM media") == [(72,)]  # the last 12 were reviewed
+    assert store.execute("SELECT count(*) FROM review") == [(24,)]
+    assert store.execute("SELECT count(*) FROM exemplar") == [(7,)]
     assert check_thoroughly(store) == []
     store.close()
     assert "restored from the backup" in told
-    assert "what was recorded after it is lost" in told
+    assert "what was recorded after it is lost, but for what people said" in told
     aside = filled.root / "edge.db.damaged.1"
     assert str(aside) in told
     assert aside.stat().st_size == size
@@ -162,7 +167,7 @@ def test_rows_deleted_since_the_backup_do_not_come_back(filled):
     reader.close()
     _overwrite(filled, (root[0] - 1) * PAGE_BYTES, b"\0" * 512)
     open_checked(filled)[0].close()
-    assert _counts(filled)["exemplar"] == 5
+    assert _counts(filled)["exemplar"] == 6
 
 
 def test_append_only_tables_are_so_again_after_a_restore(filled):
@@ -178,7 +183,7 @@ def test_a_device_never_begins_anew_by_itself(filled):
     store, told = open_checked(filled)
     store.close()
     assert "it is gone" in told
-    assert _counts(filled)["media"] == 60
+    assert _counts(filled)["media"] == 72
     shutil.rmtree(filled.backups)
     filled.database.write_bytes(b"no database" * 1000)
     with pytest.raises(StateError, match="--without-backup"):
@@ -200,7 +205,7 @@ def test_a_restore_that_was_cut_off_is_finished(filled, monkeypatch):
     assert filled.restored.is_file()
     store, told = open_checked(filled)
     assert told is None
-    assert store.execute("SELECT count(*) FROM media") == [(60,)]
+    assert store.execute("SELECT count(*) FROM media") == [(72,)]
     store.close()
     assert not filled.restored.exists()
 
@@ -222,9 +227,9 @@ def _damage_at(folder, tmp_path, num_offsets):
         after = _counts(state)
         if told is None:
             assert after == _counts(folder)
-        assert after["review"] == 12
-        assert after["exemplar"] == 6
-        assert after["media"] >= 60
+        assert after["review"] == 24
+        assert after["exemplar"] == 7
+        assert after["media"] >= 72
         assert after["media"] == after["observation"] == after["detection"] == after["event"]
         shutil.rmtree(state.root)
 
@@ -294,6 +299,12 @@ def test_what_can_be_read_is_kept_without_any_backup(filled):
         backup.restore_newest(filled)
     assert "from no backup" in backup.restore_newest(filled, without_backup=True).sentence
     assert _counts(filled) == before
+    filled.database.write_bytes(b"nothing" * 5000)
+    people = path_of(filled.database)
+    kept = people.read_bytes()
+    assert "but for what people said" in backup.restore_newest(filled, without_backup=True).sentence
+    assert _counts(filled)["review"] == before["review"]
+    people.write_bytes(b"nothing" + kept)
     filled.database.write_bytes(b"nothing" * 5000)
     with pytest.raises(StateError, match="nothing can be read"):
         backup.restore_newest(filled, without_backup=True)
