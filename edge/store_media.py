@@ -15,6 +15,7 @@ from edge.store import Store, now
 
 MAX_ATTEMPTS = 3
 _MANY_FILES = 5000
+_Key = tuple[bytes, int, int]  # path, size, time
 MediaState = Literal["claimed", "done", "quarantined"]
 MediaKind = Literal["image", "video"]
 TimeSource = Literal["exif", "container", "mtime"]  # the camera's clock, or only the file's
@@ -56,7 +57,7 @@ def find_known(store: Store, file: FoundFile) -> KnownFile | None:
 def find_all_known(store: Store, files: Iterable[FoundFile]) -> dict[str, KnownFile]:
     """What is recorded, by `FoundFile.path`; 100,000 of them take about half a second."""
     keys = [(file.path_bytes, file.num_bytes, file.mtime_ns) for file in files]
-    if len(keys) > _MANY_FILES:
+    if len(keys) > _MANY_FILES and 4 * len(keys) > _num_paths(store):
         return _find_among_all(store, keys)
     with store.snapshot():
         rows = store.execute_many(
@@ -75,19 +76,31 @@ def find_all_known(store: Store, files: Iterable[FoundFile]) -> dict[str, KnownF
     return {os.fsdecode(path): one for path, one in known.items()}
 
 
-def _find_among_all(store: Store, keys: list[tuple[bytes, int, int]]) -> dict[str, KnownFile]:
-    """One pass over everything recorded takes less than asking for each of very many files."""
+def _num_paths(store: Store) -> int:
+    return int(store.execute("SELECT count(*) FROM media_path")[0][0])
+
+
+def _find_among_all(store: Store, keys: list[_Key]) -> dict[str, KnownFile]:
+    """Each table read once takes less than asking for each of very many files."""
     asked = {key[0]: key for key in keys}
     known: dict[str, KnownFile] = {}
     with store.snapshot():
-        for table in (
-            "SELECT path, num_bytes, mtime_ns, 'quarantined', sha256, 0, reason FROM quarantine",
-            "SELECT path, media_path.num_bytes, mtime_ns, state, sha256, attempts, reason "
-            "FROM media_path JOIN media USING (sha256)",  # the last word, where both have one
+        for path, num_bytes, mtime_ns, sha256, reason in store.rows(
+            "SELECT path, num_bytes, mtime_ns, sha256, reason FROM quarantine"
         ):
-            for path, num_bytes, mtime_ns, *values in store.rows(table):
-                if asked.get(path) == (path, num_bytes, mtime_ns):
-                    known[os.fsdecode(path)] = _known(*values)
+            if asked.get(path) == (path, num_bytes, mtime_ns):
+                known[os.fsdecode(path)] = _known("quarantined", sha256, 0, reason)
+        media = {
+            sha256: _known(state, sha256, attempts, reason)
+            for sha256, state, attempts, reason in store.rows(
+                "SELECT sha256, state, attempts, reason FROM media"
+            )
+        }
+        for path, num_bytes, mtime_ns, sha256 in store.rows(
+            "SELECT path, num_bytes, mtime_ns, sha256 FROM media_path"
+        ):  # the last word, where both have one
+            if asked.get(path) == (path, num_bytes, mtime_ns):
+                known[os.fsdecode(path)] = media[sha256]
     return known
 
 
