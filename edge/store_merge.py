@@ -172,7 +172,7 @@ def _forget_unfinished(store: Store) -> None:
         "AND observation_id NOT IN (SELECT observation_id FROM detection "
         "WHERE observation_id IS NOT NULL)",
         "CREATE TEMP TABLE unfinished AS SELECT sha256 FROM media WHERE state = 'done' "
-        "AND observation_type = 'animal' AND sha256 NOT IN "  # one pass; a look-up each takes longer
+        "AND observation_type = 'animal' AND sha256 NOT IN "  # one pass, no look-ups
         "(SELECT sha256 FROM detection WHERE observation_type = 'animal') "
         "UNION SELECT detection.sha256 FROM detection WHERE observation_type = 'animal' "
         "AND (observation_id IS NULL OR event_id IS NULL)",
