@@ -117,5 +117,5 @@ endef
 	@echo "installing the device's packages into .venv-edge ..."
 	@$(EDGE_PY) -m pip install -qq "$$(ls dist/fancl-*.whl)[edge]"
 	@echo "size of the device's environment: $$(du -sm .venv-edge | cut -f1) MB" > .venv-edge/.size
-	@$(EDGE_PY) -m pip install -qq 'pytest>=8.3' 'pytest-timeout>=2.3'
+	@$(EDGE_PY) -m pip install -qq 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.100'
 	@touch $@

@@ -92,17 +92,19 @@ class Gallery:
 def open_gallery(store: Store, manifest: Manifest) -> Gallery:
     """The database's gallery; raises GalleryError when another encoder made it."""
     require_encoder(store, manifest.encoder_id)
-    return Gallery(store_gallery.exemplars(store), manifest.embedding_dim)
+    return Gallery(store_gallery.exemplars(store, manifest.encoder_id), manifest.embedding_dim)
 
 
 def require_encoder(store: Store, encoder_id: str) -> None:
-    others = [one for one in store_gallery.encoder_ids(store) if one != encoder_id]
-    if others:
+    """Raises GalleryError unless this encoder has embedded every exemplar."""
+    missing = store_gallery.lacking(store, encoder_id)
+    if missing:
+        others = [one for one in store_gallery.encoder_ids(store) if one != encoder_id]
         raise GalleryError(
             f"the gallery in {store.path.parent} was enrolled with the encoder {others[0][:12]}, "
-            f"this model is {encoder_id[:12]}: their embeddings cannot be compared. Use the old "
-            "model (--model FILE), or enrol again with this one into a fresh state: "
-            "`edge-gallery enroll SOURCE --model FILE --state NEW_DIR`"
+            f"this model is {encoder_id[:12]} and has not seen {len(missing)} of its pictures: "
+            "embeddings of two encoders cannot be compared. Use the old model (--model FILE), or "
+            "take the gallery over to this one: `edge-gallery reembed --model FILE`"
         )
 
 
