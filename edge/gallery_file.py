@@ -7,6 +7,7 @@ is ever used as a path, so it can place nothing outside the state folder.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from edge import store_gallery, store_log
 from edge.errors import InputError, StateError
 from edge.gallery_fields import Fields, individual_of, picture_of
-from edge.gallery_state import Exemplar, Individual
+from edge.gallery_state import Exemplar, GalleryState, Individual
 from edge.state import StateFolder, crop_name, kind_of
 from edge.store import Store
 from edge.text import printable
@@ -33,6 +34,7 @@ from edge.text import printable
 FORMAT, VERSION = "fancl-gallery", 1
 _HEAD = "gallery.json"
 _TABLES = ("individuals.jsonl", "exemplars.jsonl", "embeddings.jsonl", "log.jsonl")
+_LOG_COLUMNS = ("seq", "action", "individual_id", "who", "logged_at")
 _MAX_TABLE_BYTES = 512 * 1024 * 1024
 _MAX_CROP_BYTES = 8 * 1024 * 1024
 _MAX_ROWS = 500_000
@@ -76,47 +78,13 @@ def write_gallery(store: Store, state: StateFolder, path: Path) -> int:
     Raises InputError when a crop is not there, StateError when the file cannot be written.
     """
     known = store_log.load(store)
-    individuals = [
-        {
-            "individual_id": one.individual_id,
-            "name": one.name,
-            "provisional": one.provisional,
-            "status": one.status,
-            "merged_into": one.merged_into,
-            "created_at": one.created_at,
-        }
-        for one in known.individuals.values()
-        if one.status != "undone"
-    ]
-    exemplars = [
-        {field: getattr(one, field) for field in Exemplar.__dataclass_fields__}
-        for one in known.exemplars.values()
-    ]
-    embeddings = [
-        {
-            "exemplar_id": one,
-            "encoder_id": encoder_id,
-            "embedding": base64.b64encode(embedding).decode("ascii"),
-        }
-        for one in known.exemplars
-        for encoder_id, embedding in store_gallery.embeddings_of(store, one).items()
-    ]
-    log = [
-        {
-            "seq": one.seq,
-            "action": one.action,
-            "individual_id": one.individual_id,
-            "who": one.who,
-            "logged_at": one.logged_at,
-        }
-        for one in store_log.entries(store)
-    ]
+    tables = _tables(store, known)
     temporary = path.with_name(path.name + ".tmp")
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
             _add(archive, _HEAD, json.dumps({"format": FORMAT, "version": VERSION}).encode())
-            for name, rows in zip(_TABLES, (individuals, exemplars, embeddings, log), strict=True):
-                lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+            for name in _TABLES:
+                lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in tables[name])
                 _add(archive, name, lines.encode())
             for crop in sorted({one.crop for one in known.exemplars.values()}):
                 _add(archive, f"crops/{crop}.jpg", _read_crop(state, crop))
@@ -128,7 +96,28 @@ def write_gallery(store: Store, state: StateFolder, path: Path) -> int:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return len(exemplars)
+    return len(known.exemplars)
+
+
+def _tables(store: Store, known: GalleryState) -> dict[str, list[dict[str, Any]]]:
+    kept = [one for one in known.individuals.values() if one.status != "undone"]
+    embeddings = [
+        {
+            "exemplar_id": one,
+            "encoder_id": encoder_id,
+            "embedding": base64.b64encode(embedding).decode("ascii"),
+        }
+        for one in known.exemplars
+        for encoder_id, embedding in store_gallery.embeddings_of(store, one).items()
+    ]
+    log = [dataclasses.asdict(one) for one in store_log.entries(store)]
+    rows = (
+        [dataclasses.asdict(one) for one in kept],
+        [dataclasses.asdict(one) for one in known.exemplars.values()],
+        embeddings,
+        [{key: one[key] for key in _LOG_COLUMNS} for one in log],
+    )
+    return dict(zip(_TABLES, rows, strict=True))
 
 
 def _read_crop(state: StateFolder, crop: str) -> bytes:
