@@ -169,7 +169,10 @@ def _flank(
 def _confirm(
     sighting: _Sighting, flank: _FlankOption = None, by: ByOption = None, state: StateOption = None
 ) -> None:
-    """Say that a sighting shows the animal that was proposed; its usable pictures join it."""
+    """Say that a sighting shows the animal that was proposed; its usable pictures join it.
+
+    edge-watch matches with them after its next start.
+    """
     with _change(state, by) as editor:
         said = _told(editor, verdicts.confirm(editor, sighting, _FLANKS[flank] if flank else None))
     typer.echo(said)
@@ -187,7 +190,10 @@ def _assign(
     by: ByOption = None,
     state: StateOption = None,
 ) -> None:
-    """Say which animal a sighting shows; its usable pictures join that animal."""
+    """Say which animal a sighting shows; its usable pictures join that animal.
+
+    edge-watch matches with them after its next start.
+    """
     with _change(state, by) as editor:
         said = _told(
             editor,

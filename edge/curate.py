@@ -76,10 +76,26 @@ def enrol(
     return chosen
 
 
-def mint(store: Store, name: str, exemplars: Sequence[NewExemplar], who: str) -> str:
+def mint(store: Store, name: str, who: str) -> str:
     """A provisional animal that nobody enrolled; inside a transaction. Gives its id."""
     with editing(store, who) as editor:
-        return enrol(editor, None, name, True, exemplars)
+        return enrol(editor, None, name, True, [])
+
+
+def unmint(store: Store, individual_id: str, who: str) -> bool:
+    """Takes a minted animal back; false, nothing done, where a person has dealt with it since."""
+    with editing(store, who) as editor:
+        undone = gallery_log.undone_by(editor.entries)
+        about = [
+            one
+            for one in editor.entries
+            if individual_id in (one.individual_id, one.details.get("into"), one.details.get("to"))
+            and one.entry_id not in undone
+        ]
+        if len(about) != 1 or editor.state.exemplars_of(individual_id):
+            return False
+        editor.record("undo", None, {"entries": [about[0].entry_id]})
+        return True
 
 
 def _described(exemplar_id: str, one: NewExemplar) -> dict[str, object]:
@@ -100,7 +116,7 @@ def rename(editor: Editor, reference: str, name: str) -> str:
     one, new = lookup.find(editor.state, reference), lookup.checked_name(name)
     if new == one.name and not one.provisional:
         raise GalleryError(f"{printable(one.name)} is called so already")
-    editor.record("rename", one.individual_id, {"name": new})
+    editor.record("rename", one.individual_id, {"name": new, "was": one.name})
     return f"{printable(one.name)} is now called {printable(new)}"
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import re
 import zipfile
 import zlib
@@ -27,7 +28,7 @@ from edge import store_gallery, store_log
 from edge.errors import InputError, StateError
 from edge.gallery_fields import Fields, individual_of, picture_of
 from edge.gallery_state import Exemplar, GalleryState, Individual
-from edge.state import StateFolder, crop_name, kind_of
+from edge.state import StateFolder, crop_name, kind_of, sync_folder
 from edge.store import Store
 from edge.text import printable
 
@@ -88,7 +89,10 @@ def write_gallery(store: Store, state: StateFolder, path: Path) -> int:
                 _add(archive, name, lines.encode())
             for crop in sorted({one.crop for one in known.exemplars.values()}):
                 _add(archive, f"crops/{crop}.jpg", _read_crop(state, crop))
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # the stick may be pulled as soon as this is told
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise StateError(
             kind_of(error),

@@ -26,7 +26,7 @@ def tell(known: GalleryState, entries: Sequence[Entry], entry: Entry) -> str:
         "enrol": f"of {who}, {pictures}",
         "merge": f"{who} into {_name(known, details.get('into'))}",
         "split": f"{pictures} of {who} to {_name(known, details.get('to'))}",
-        "rename": f"{who} called {printable(details.get('name', ''))}",
+        "rename": f"{printable(details.get('was', ''))} to {printable(details.get('name', ''))}",
         "retire": who,
         "flank": f"a picture of {who} shows {details.get('flank')}",
     }[entry.action]

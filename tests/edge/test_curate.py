@@ -49,7 +49,7 @@ def test_a_renamed_animal_keeps_its_id_and_its_sightings_show_the_new_name(known
     assert listed(known)["Luna"]["individual_id"] == before["individual_id"]
     assert known.rows("event")[0]["name"] == "Luna"
     assert "4" in done(known, "history", "Luna").split()
-    assert "anna  rename Luna called Luna" in done(known, "history")
+    assert "anna  rename A to Luna" in done(known, "history")
 
 
 def test_a_merged_animals_id_and_old_sightings_stand_for_the_one_that_stayed(known):

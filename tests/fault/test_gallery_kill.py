@@ -1,4 +1,4 @@
-"""SIGKILL before every second write of a gallery command: afterwards it has happened, or it has not."""
+"""SIGKILL before every second write of a gallery command: it has happened, or it has not."""
 
 from __future__ import annotations
 
