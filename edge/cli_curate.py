@@ -25,6 +25,10 @@ from edge.store_log import Editor, editing
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 _WHO = "A name, or an id, its beginning or its end."
 _Animal = Annotated[str, typer.Argument(metavar="ANIMAL", help=_WHO)]
+_Exemplar = Annotated[
+    str,
+    typer.Argument(metavar="EXEMPLAR", help="A picture's id, as `edge-gallery show` lists it."),
+]
 _Sighting = Annotated[
     str,
     typer.Argument(
@@ -147,13 +151,21 @@ def _retire(animal: _Animal, by: ByOption = None, state: StateOption = None) -> 
     typer.echo(said)
 
 
+@app.command("move", epilog="Example: edge-gallery move 4f2a91c0 Luna")
+@plain_errors
+def _move(
+    exemplar: _Exemplar, animal: _Animal, by: ByOption = None, state: StateOption = None
+) -> None:
+    """Give a picture that has the wrong label to the right animal."""
+    with _change(state, by) as editor:
+        said = _told(editor, curate.move(editor, exemplar, animal))
+    typer.echo(said)
+
+
 @app.command("flank", epilog="Example: edge-gallery flank 4f2a91c0 left")
 @plain_errors
 def _flank(
-    exemplar: Annotated[
-        str,
-        typer.Argument(metavar="EXEMPLAR", help="A picture's id, as `edge-gallery show` lists it."),
-    ],
+    exemplar: _Exemplar,
     side: Annotated[Side, typer.Argument(metavar="SIDE", help="left, right or unknown.")],
     by: ByOption = None,
     state: StateOption = None,

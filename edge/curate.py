@@ -199,6 +199,14 @@ def retire(editor: Editor, reference: str) -> str:
     )
 
 
+def move(editor: Editor, reference: str, animal: str) -> str:
+    """A picture that was enrolled under the wrong animal goes to the right one."""
+    one = lookup.find_exemplar(editor.state, reference)
+    before, target = editor.state.individuals[one.individual_id], lookup.find(editor.state, animal)
+    editor.record("move", target.individual_id, {"exemplar_id": one.exemplar_id})
+    return f"the picture {one.display} of {printable(before.name)} is {printable(target.name)}'s"
+
+
 def set_flank(editor: Editor, reference: str, flank: Flank) -> str:
     one = lookup.find_exemplar(editor.state, reference)
     details = {"exemplar_id": one.exemplar_id, "flank": flank}

@@ -242,6 +242,21 @@ def _flank(state: GalleryState, entry: Entry) -> None:
     state.exemplars[one.exemplar_id] = replace(one, flank=entry.details["flank"])
 
 
+def _move(state: GalleryState, entry: Entry) -> None:
+    """One picture was another animal's."""
+    one, target = (
+        state.exemplars.get(entry.details["exemplar_id"]),
+        _living(state, entry.individual_id),
+    )
+    if one is None:
+        raise GalleryError(f"there is no exemplar {entry.details['exemplar_id']}")
+    _require(
+        one.individual_id != target.individual_id,
+        f"the picture {one.display} is {printable(target.name)}'s already",
+    )
+    _give(state, [one], target.individual_id)
+
+
 def _import(state: GalleryState, entry: Entry) -> None:
     created, exemplars = created_by(entry), _exemplars(entry)
     trial = GalleryState(individuals=dict(state.individuals))
@@ -279,6 +294,7 @@ _APPLY: dict[str, Callable[[GalleryState, Entry], None]] = {
     "rename": _rename,
     "retire": _retire,
     "flank": _flank,
+    "move": _move,
     "import": _import,
     "undo": _undo,
 }

@@ -28,6 +28,7 @@ def tell(known: GalleryState, entries: Sequence[Entry], entry: Entry) -> str:
         "split": f"{pictures} of {who} to {_name(known, details.get('to'))}",
         "rename": f"{printable(details.get('was', ''))} to {printable(details.get('name', ''))}",
         "retire": who,
+        "move": f"a picture to {who}",
         "flank": f"a picture of {who} shows {details.get('flank')}",
     }[entry.action]
     return f"{entry.action} {said}"

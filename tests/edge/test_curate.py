@@ -122,6 +122,13 @@ def test_the_gallery_is_shown_as_it_was(known):
     assert "write it like 2026-05-01T12:00" in refused(known, "list", "--at", "yesterday")
 
 
+def test_a_picture_with_the_wrong_label_goes_to_the_right_animal(known):
+    exemplar = json.loads(done(known, "show", "A", "--json"))["exemplars"][0]["exemplar_id"]
+    done(known, "move", exemplar, "B")
+    assert (listed(known)["A"]["num_exemplars"], listed(known)["B"]["num_exemplars"]) == (1, 3)
+    assert "is B's already" in refused(known, "move", exemplar, "B")
+
+
 def test_the_flank_of_a_picture_can_be_said_later(known):
     exemplar = json.loads(done(known, "show", "A", "--json"))["exemplars"][0]["exemplar_id"]
     done(known, "flank", exemplar, "right")

@@ -20,7 +20,18 @@ from edge.store_log import editing
 _NAMES = ("Luna", "Nova", "Kito", "Zuri", "Asha")
 _OBSERVATIONS = ("observation-1", "observation-2")
 _counter = itertools.count()
-_ACTIONS = ("enrol", "rename", "merge", "split", "back", "retire", "flank", "assign", "reject")
+_ACTIONS = (
+    "enrol",
+    "rename",
+    "merge",
+    "split",
+    "back",
+    "retire",
+    "flank",
+    "move",
+    "assign",
+    "reject",
+)
 _steps = st.lists(
     st.tuples(
         st.sampled_from([*_ACTIONS, "undo", "undo"]),
@@ -76,6 +87,7 @@ def take_step(store, step) -> None:
         "back": lambda editor: curate.split_back(editor, one, other, name if flag else None),
         "retire": lambda editor: curate.retire(editor, one),
         "flank": lambda editor: curate.set_flank(editor, some[0], "left") if some else None,
+        "move": lambda editor: curate.move(editor, some[0], one) if some else None,
         "assign": lambda editor: verdicts.assign(
             editor, _OBSERVATIONS[b % 2], name if flag else one, flag, None
         ),
