@@ -8,7 +8,7 @@ rates keep what a user asked for is said by edge/promise.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -49,6 +49,19 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """Similarity of G groups to I individuals: mean over frames of the best exemplar.
+
+    A group's own exemplars are left out; -inf where nothing is left to compare.
+    """
+
+    mean_GI: NDArray[np.float32]
+    own_G: NDArray[np.int64]  # column of the group's own individual
+    side_G: NDArray[np.int64]
+    individual_I: NDArray[np.int64]  # as in the reference
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trials:
     """The statistic of each group as a known animal (K) and as a stranger (S)."""
 
@@ -59,6 +72,7 @@ class Trials:
     side_K: NDArray[np.int64]
     stranger_S: NDArray[np.float64]
     own_S: NDArray[np.int64]
+    taken_for_S: NDArray[np.int64]
     side_S: NDArray[np.int64]
 
 
@@ -79,14 +93,14 @@ def fit(reference: Reference, source: str, wanted: Wanted = DEFAULT) -> Threshol
     """Thresholds at the wanted rates, or None with fewer than ten individuals."""
     if len(np.unique(reference.individual_M)) < MIN_INDIVIDUALS:
         return None
-    return calibrate(reference, source, wanted).thresholds
+    return calibrate(tabulate(reference), source, wanted).thresholds
 
 
-def calibrate(reference: Reference, source: str, wanted: Wanted = DEFAULT) -> Calibration:
+def calibrate(table: Table, source: str, wanted: Wanted) -> Calibration:
     """Of similarity and lead, the one that names more known groups rightly at the same rates:
     which one that is depends on the encoder."""
     fits = [
-        measure(run_trials(reference, statistic), statistic, source, wanted)
+        measure(run_trials(table, statistic), statistic, source, wanted)
         for statistic in STATISTICS
     ]
     return max(fits, key=lambda one: one.known_named.share if one.known_named else 0.0)
@@ -95,7 +109,8 @@ def calibrate(reference: Reference, source: str, wanted: Wanted = DEFAULT) -> Ca
 def fit_statistic(
     reference: Reference, statistic: Statistic, source: str, wanted: Wanted = DEFAULT
 ) -> Thresholds:
-    return measure(run_trials(reference, statistic), statistic, source, wanted).thresholds
+    trials = run_trials(tabulate(reference), statistic)
+    return measure(trials, statistic, source, wanted).thresholds
 
 
 def measure(trials: Trials, statistic: Statistic, source: str, wanted: Wanted) -> Calibration:
@@ -120,9 +135,11 @@ def rates_at(
 ) -> Calibration:
     """What these trials do at given thresholds."""
     named_K = trials.known_K >= match
-    strangers_named = rates.measure(trials.stranger_S >= match, trials.own_S)
+    strangers_named = rates.measure(
+        trials.stranger_S >= match, trials.own_S, trials.taken_for_S
+    )
     assert strangers_named is not None
-    misnamed = rates.measure(named_K & ~trials.right_K, trials.own_K)
+    misnamed = rates.measure(named_K & ~trials.right_K, trials.own_K, trials.taken_for_K)
     called_new = rates.measure(trials.known_K < new, trials.own_K)
     named = rates.measure(named_K & trials.right_K, trials.own_K)
     value_N = np.concatenate([trials.known_K, trials.stranger_S])
@@ -185,51 +202,51 @@ def _curve(trials: Trials) -> Curve | None:
     )
 
 
-@dataclass(kw_only=True)
-class _Column:
-    value: list[float] = field(default_factory=list)
-    own: list[int] = field(default_factory=list)
-    best: list[int] = field(default_factory=list)
-    side: list[int] = field(default_factory=list)
-
-    def add(self, mean_I: NDArray[np.float32], statistic: Statistic, own: int, side: int) -> None:
-        self.value.append(_statistic(mean_I, statistic))
-        self.own.append(own)
-        self.best.append(int(np.argmax(mean_I)))
-        self.side.append(side)
-
-
-def run_trials(reference: Reference, statistic: Statistic) -> Trials:
-    """Every group in both parts; of a large gallery a sample of the groups, drawn by seed."""
+def tabulate(reference: Reference) -> Table:
+    """Every group against every individual; of a large gallery a sample of the groups, by seed."""
     order = np.argsort(reference.individual_M, kind="stable")
     individual_M, group_M = reference.individual_M[order], reference.group_M[order]
     side_M = np.zeros(len(order), np.int64) if reference.side_M is None else reference.side_M[order]
     emb_MD = reference.emb_MD[order]
-    individuals, first_I = np.unique(individual_M, return_index=True)
-    known, stranger = _Column(), _Column()
-    for rows in _sampled_groups(group_M):
-        group, own_row = group_M[rows[0]], int(np.searchsorted(individuals, individual_M[rows[0]]))
+    individual_I, first_I = np.unique(individual_M, return_index=True)
+    groups = _sampled_groups(group_M)
+    mean_GI = np.empty((len(groups), len(individual_I)), np.float32)
+    for mean_I, rows in zip(mean_GI, groups, strict=True):
         similarity_NM = emb_MD[rows] @ emb_MD.T
-        similarity_NM[:, group_M == group] = -np.inf
+        similarity_NM[:, group_M == group_M[rows[0]]] = -np.inf
         similarity_NM[side_M[rows, None] * side_M == -1] = -np.inf  # the two sides of an animal
-        # Mean over frames of each animal's best exemplar; -inf for one that has no other.
-        mean_I = np.maximum.reduceat(similarity_NM, first_I, axis=1).mean(axis=0)
-        own, side = int(individuals[own_row]), int(side_M[rows[0]])
-        if np.isfinite(mean_I[own_row]):
-            known.add(mean_I, statistic, own, side)
-        mean_I[own_row] = -np.inf
-        if np.isfinite(mean_I).any():
-            stranger.add(mean_I, statistic, own, side)
-    taken_for_K = individuals[np.array(known.best, np.int64)]
+        mean_I[:] = np.maximum.reduceat(similarity_NM, first_I, axis=1).mean(axis=0)
+    own_M = np.searchsorted(individual_I, individual_M)
+    first_G = np.array([rows[0] for rows in groups], np.int64)
+    return Table(
+        mean_GI=mean_GI, own_G=own_M[first_G], side_G=side_M[first_G], individual_I=individual_I
+    )
+
+
+def run_trials(
+    table: Table, statistic: Statistic, column_J: NDArray[np.int64] | None = None
+) -> Trials:
+    """Every group in both parts; `column_J`: as if only these individuals were there."""
+    column_J = np.arange(len(table.individual_I)) if column_J is None else np.sort(column_J)
+    kept_G = np.isin(table.own_G, column_J)
+    mean_GJ = table.mean_GI[np.ix_(kept_G, column_J)]
+    own_G, side_G = np.searchsorted(column_J, table.own_G[kept_G]), table.side_G[kept_G]
+    row_G, individual_J = np.arange(len(own_G)), table.individual_I[column_J]
+    is_known_G = np.isfinite(mean_GJ[row_G, own_G])
+    best_G, known_G = mean_GJ.argmax(axis=1), _statistic(mean_GJ, statistic)
+    mean_GJ[row_G, own_G] = -np.inf
+    taken_G, stranger_G = mean_GJ.argmax(axis=1), _statistic(mean_GJ, statistic)
+    is_stranger_G = np.isfinite(stranger_G)
     return Trials(
-        known_K=np.array(known.value, np.float64),
-        right_K=taken_for_K == np.array(known.own, np.int64),
-        own_K=np.array(known.own, np.int64),
-        taken_for_K=taken_for_K,
-        side_K=np.array(known.side, np.int64),
-        stranger_S=np.array(stranger.value, np.float64),
-        own_S=np.array(stranger.own, np.int64),
-        side_S=np.array(stranger.side, np.int64),
+        known_K=known_G[is_known_G],
+        right_K=(best_G == own_G)[is_known_G],
+        own_K=individual_J[own_G[is_known_G]],
+        taken_for_K=individual_J[best_G[is_known_G]],
+        side_K=side_G[is_known_G],
+        stranger_S=stranger_G[is_stranger_G],
+        own_S=individual_J[own_G[is_stranger_G]],
+        taken_for_S=individual_J[taken_G[is_stranger_G]],
+        side_S=side_G[is_stranger_G],
     )
 
 
@@ -250,8 +267,12 @@ def _sampled_groups(group_M: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return kept
 
 
-def _statistic(mean_I: NDArray[np.float32], statistic: Statistic) -> float:
-    top = np.sort(mean_I[np.isfinite(mean_I)])[::-1][: 1 + NUM_RIVALS]
-    if statistic == "similarity" or len(top) == 1:
-        return float(top[0])
-    return float(top[0] - top[1:].mean())
+def _statistic(mean_GJ: NDArray[np.float32], statistic: Statistic) -> NDArray[np.float64]:
+    """As edge/decide.py does it for one ranking; -inf where a row has no individual."""
+    top_GJ = -np.sort(-mean_GJ, axis=1)[:, : 1 + NUM_RIVALS].astype(np.float64)
+    best_G, rival_GJ = top_GJ[:, 0], top_GJ[:, 1:]
+    if statistic == "similarity":
+        return np.asarray(best_G)
+    is_there_GJ = np.isfinite(rival_GJ)
+    sum_G = np.where(is_there_GJ, rival_GJ, 0.0).sum(axis=1)
+    return np.asarray(best_G - sum_G / np.maximum(is_there_GJ.sum(axis=1), 1))

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
-from edge import calibrate, rates
-from edge.calibrate import Calibration, Reference, Wanted
+from edge import calibrate, rates, transfer
+from edge.calibrate import Calibration, Reference, Table, Wanted
 from edge.decide import Thresholds
 from edge.rates import Rate
 from edge.text import counted
 
 MAX_WIDTH = 0.10  # of a 95 % interval
 MAX_REVIEWED = 0.50  # of all visits
-_MILDER = (0.02, 0.05, 0.10, 0.15, 0.20, 0.30)
+_RATES = (0.01, 0.02, 0.03, 0.05, 0.10)  # tried in the place of one that is refused
 _SIDES = {-1: "left flank", 1: "right flank"}
 _ENOUGH_APART = 60  # events of a flank, to tell its rates apart
 
@@ -83,17 +84,17 @@ def _too_vague(name: str, rate: Rate | None) -> str | None:
     )
 
 
-def milder(reference: Reference, wanted: Wanted) -> Wanted | None:
-    """The strictest rates, no stricter than wanted, that can be promised; None: none can."""
-    for wrong_names in _MILDER:
-        for ghosts in _MILDER[:4]:
-            other = Wanted(
-                wrong_names=max(wrong_names, wanted.wrong_names), ghosts=max(ghosts, wanted.ghosts)
-            )
-            if too_few(reference, other) is None:
-                fitted = calibrate.calibrate(reference, "gallery", other)
-                if not refusals(fitted):
-                    return other
+def measured(table: Table, wanted: Wanted) -> Calibration:
+    """The gallery's calibration, its rates as they would be on other animals."""
+    return transfer.widen(calibrate.calibrate(table, "gallery", wanted), table, wanted)
+
+
+def instead_of(reference: Reference, table: Table) -> Wanted | None:
+    """The strictest rates that can be promised on this gallery; None: none can."""
+    for wrong_names, ghosts in product(_RATES, _RATES):
+        other = Wanted(wrong_names=wrong_names, ghosts=ghosts)
+        if too_few(reference, other) is None and not refusals(measured(table, other)):
+            return other
     return None
 
 
@@ -178,6 +179,7 @@ def only_side(calibration: Calibration, side: int) -> Calibration | None:
         side_K=trials.side_K[of_known],
         stranger_S=trials.stranger_S[of_stranger],
         own_S=trials.own_S[of_stranger],
+        taken_for_S=trials.taken_for_S[of_stranger],
         side_S=trials.side_S[of_stranger],
     )
     return calibrate.rates_at(
