@@ -100,8 +100,7 @@ def calibrate(table: Table, source: str, wanted: Wanted) -> Calibration:
     """Of similarity and lead, the one that names more known groups rightly at the same rates:
     which one that is depends on the encoder."""
     fits = [
-        measure(run_trials(table, statistic), statistic, source, wanted)
-        for statistic in STATISTICS
+        measure(run_trials(table, statistic), statistic, source, wanted) for statistic in STATISTICS
     ]
     return max(fits, key=lambda one: one.known_named.share if one.known_named else 0.0)
 
@@ -135,9 +134,7 @@ def rates_at(
 ) -> Calibration:
     """What these trials do at given thresholds."""
     named_K = trials.known_K >= match
-    strangers_named = rates.measure(
-        trials.stranger_S >= match, trials.own_S, trials.taken_for_S
-    )
+    strangers_named = rates.measure(trials.stranger_S >= match, trials.own_S, trials.taken_for_S)
     assert strangers_named is not None
     misnamed = rates.measure(named_K & ~trials.right_K, trials.own_K, trials.taken_for_K)
     called_new = rates.measure(trials.known_K < new, trials.own_K)

@@ -31,9 +31,7 @@ def widen(calibration: Calibration, table: Table, wanted: Wanted) -> Calibration
     )
 
 
-def _halvings(
-    calibration: Calibration, table: Table, wanted: Wanted
-) -> Iterator[Calibration]:
+def _halvings(calibration: Calibration, table: Table, wanted: Wanted) -> Iterator[Calibration]:
     thresholds = calibration.thresholds
     statistic = thresholds.statistic
     rng = np.random.default_rng(_SEED)
@@ -43,9 +41,7 @@ def _halvings(
         first = calibrate.run_trials(table, statistic, column_I[:half])
         second = calibrate.run_trials(table, statistic, column_I[half:])
         fitted = calibrate.measure(first, statistic, thresholds.source, wanted).thresholds
-        yield calibrate.rates_at(
-            second, statistic, thresholds.source, fitted.match, fitted.new
-        )
+        yield calibrate.rates_at(second, statistic, thresholds.source, fitted.match, fitted.new)
 
 
 def _shares(done: list[Calibration], name: str) -> list[float]:

@@ -1,0 +1,1 @@
+-- The gallery's log takes this step.
