@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge import store_gallery
+from edge import cli_identity, store_gallery
 from edge.cli_common import ModelOption, StateOption, make_group, open_installed, plain_errors
 from edge.enroll import Candidate, Enrolment, enroll, read_candidates
 from edge.errors import GalleryError
@@ -23,6 +23,7 @@ app = make_group(
     "The animals that edge-watch knows by name.",
     "Example: edge-gallery enroll known/ (one sub-folder an individual), then edge-gallery list",
 )
+cli_identity.register(app)
 
 
 @app.command("enroll", epilog="Example: edge-gallery enroll known/ --model leopards.onnx")

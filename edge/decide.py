@@ -62,18 +62,15 @@ def rank(
 
     Frames count by their quality, alike where none is given; ties keep the given order.
     """
-    mean_I = np.average(similarities_NI, axis=0, weights=_weights(quality_N))
+    # Never quite nothing, so that frames of no quality still have a mean.
+    given = np.ones(len(similarities_NI)) if quality_N is None else np.maximum(quality_N, 1e-3)
+    mean_I = (given / given.sum()) @ similarities_NI
     order = np.argsort(-mean_I, kind="stable")
     return Ranking(
         individual_ids=tuple(individual_ids[i] for i in order),
         similarities=tuple(float(mean_I[i]) for i in order),
         num_frames=len(similarities_NI),
     )
-
-
-def _weights(quality_N: Sequence[float] | None) -> NDArray[np.float64] | None:
-    """Never quite nothing, so that frames of no quality still have a mean."""
-    return None if quality_N is None else np.maximum(np.asarray(quality_N, np.float64), 1e-3)
 
 
 def lead(sorted_similarities: tuple[float, ...]) -> float:
