@@ -8,7 +8,7 @@ rates keep what a user asked for is said by edge/promise.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -114,6 +114,13 @@ def fit_statistic(
 
 def measure(trials: Trials, statistic: Statistic, source: str, wanted: Wanted) -> Calibration:
     """The thresholds at the wanted rates, and the rates that these trials have at them."""
+    match, new = limits(trials, wanted)
+    measured = rates_at(trials, statistic, source, match, new)
+    return replace(measured, thresholds=replace(measured.thresholds, curve=_curve(trials)))
+
+
+def limits(trials: Trials, wanted: Wanted) -> tuple[float, float]:
+    """(match threshold, new threshold) at the wanted rates."""
     wrong_K = np.where(trials.right_K, -np.inf, trials.known_K)
     match = max(
         _above_all_but(trials.stranger_S, wanted.wrong_names),
@@ -126,13 +133,13 @@ def measure(trials: Trials, statistic: Statistic, source: str, wanted: Wanted) -
         if len(trials.known_K)
         else float(np.median(trials.stranger_S))
     )
-    return rates_at(trials, statistic, source, match, min(match, low))
+    return match, min(match, low)
 
 
 def rates_at(
     trials: Trials, statistic: Statistic, source: str, match: float, new: float
 ) -> Calibration:
-    """What these trials do at given thresholds."""
+    """What these trials do at given thresholds; without a curve to probabilities."""
     named_K = trials.known_K >= match
     strangers_named = rates.measure(trials.stranger_S >= match, trials.own_S, trials.taken_for_S)
     assert strangers_named is not None
@@ -153,7 +160,7 @@ def rates_at(
             false_new_rate=called_new.share if called_new else None,
             named_rate=named.share if named else None,
             misnamed_rate=misnamed.share if misnamed else None,
-            curve=_curve(trials),
+            curve=None,
         ),
         trials=trials,
         strangers_named=strangers_named,

@@ -83,7 +83,7 @@ def _design_effect(
         return float(num_events)
     if share in (0.0, 1.0):
         return (1 + num_events / num_individuals) / 2
-    residual_N = is_so_N - share
+    residual_N = is_so_N.astype(np.float64) - share
     squares = _squares(residual_N, individual_N)
     if taken_for_N is not None:
         pair_N = individual_N * (int(taken_for_N.max()) + 1) + taken_for_N

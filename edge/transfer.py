@@ -8,7 +8,7 @@ than the whole, so that the range is rather too wide than too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,15 +19,23 @@ from edge.rates import Rate
 
 _HALVINGS = 40
 _SEED = 0
-_NAMES = ("strangers_named", "known_misnamed", "known_called_new", "known_named", "reviewed")
 
 
 def widen(calibration: Calibration, table: Table, wanted: Wanted) -> Calibration:
     """The calibration with intervals that hold the central 95 % of what the halves do."""
     done = list(_halvings(calibration, table, wanted))
+    strangers = _widened(calibration.strangers_named, [one.strangers_named for one in done])
+    reviewed = _widened(calibration.reviewed, [one.reviewed for one in done])
+    assert strangers is not None and reviewed is not None
     return replace(
         calibration,
-        **{name: _widened(getattr(calibration, name), _shares(done, name)) for name in _NAMES},
+        strangers_named=strangers,
+        known_misnamed=_widened(calibration.known_misnamed, [one.known_misnamed for one in done]),
+        known_called_new=_widened(
+            calibration.known_called_new, [one.known_called_new for one in done]
+        ),
+        known_named=_widened(calibration.known_named, [one.known_named for one in done]),
+        reviewed=reviewed,
     )
 
 
@@ -40,16 +48,12 @@ def _halvings(calibration: Calibration, table: Table, wanted: Wanted) -> Iterato
         half = len(column_I) // 2
         first = calibrate.run_trials(table, statistic, column_I[:half])
         second = calibrate.run_trials(table, statistic, column_I[half:])
-        fitted = calibrate.measure(first, statistic, thresholds.source, wanted).thresholds
-        yield calibrate.rates_at(second, statistic, thresholds.source, fitted.match, fitted.new)
+        match, new = calibrate.limits(first, wanted)
+        yield calibrate.rates_at(second, statistic, thresholds.source, match, new)
 
 
-def _shares(done: list[Calibration], name: str) -> list[float]:
-    found: list[Rate | None] = [getattr(one, name) for one in done]
-    return [one.share for one in found if one is not None]
-
-
-def _widened(rate: Rate | None, shares: list[float]) -> Rate | None:
+def _widened(rate: Rate | None, others: Sequence[Rate | None]) -> Rate | None:
+    shares = [one.share for one in others if one is not None]
     if rate is None or not shares:
         return rate
     low, high = np.quantile(shares, (0.025, 0.975))
