@@ -16,7 +16,8 @@ from edge.calibrate import Reference, tabulate
 # Both measured on real cows with wrong labels and second names put in (docs/LOG.md).
 _LABEL_MARGIN = 0.10  # cosine by which another animal is closer than the own one
 _LABEL_SHARE = 0.05  # of the exemplars at most: more would no longer be the surest
-_DUPLICATE_MARGIN = -0.02  # how far behind the nearest third animal the other half may lie
+_DUPLICATE_MARGIN = -0.01  # how far behind the nearest third animal the other half may lie
+_TOLD_APART = 0.10  # cosine by which an animal's own other events are closer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,16 +98,25 @@ def duplicates(reference: Reference) -> list[Pair]:
 def _closer_than_others(
     mean_GI: NDArray[np.float32], own_G: NDArray[np.int64], first: int, second: int
 ) -> float | None:
-    """Mean over both animals' events of the other's similarity less the best third animal's."""
+    """Median over both animals' events of the other's similarity less the best third animal's.
+
+    None where the two are told apart: each closer to its own other events than to the other.
+    """
     margins: list[NDArray[np.float32]] = []
+    behind: list[NDArray[np.float32]] = []
     for own, other in ((first, second), (second, first)):
         rows = mean_GI[own_G == own]
         third = np.delete(rows, [own, other], axis=1)
         if third.shape[1]:
-            margin_R = rows[:, other] - third.max(axis=1)
-            margins.append(margin_R[np.isfinite(margin_R)])
-    joined = np.concatenate(margins) if margins else np.zeros(0, np.float32)
-    return float(joined.mean()) if len(joined) else None
+            margins.append(rows[:, other] - third.max(axis=1))
+        behind.append(rows[:, own] - rows[:, other])
+    behind_R = np.concatenate(behind)
+    told_apart = behind_R[np.isfinite(behind_R)]
+    if not margins or (len(told_apart) and float(np.median(told_apart)) > _TOLD_APART):
+        return None
+    margin_R = np.concatenate(margins)
+    comparable = margin_R[np.isfinite(margin_R)]
+    return float(np.median(comparable)) if len(comparable) else None
 
 
 def confusing(reference: Reference) -> list[Confusing]:
