@@ -81,8 +81,11 @@ def _similarities(reference: Reference, row: int) -> NDArray[np.float32]:
 
 
 def duplicates(reference: Reference) -> list[Pair]:
-    """Pairs of individuals whose visits are as close to each other as to nobody else."""
-    table = tabulate(reference)
+    """Pairs of individuals whose visits are as close to each other as to nobody else.
+
+    Exemplars with a likely wrong label are left out: one of them makes two animals look like one.
+    """
+    table = tabulate(_without(reference, [one.exemplar for one in wrong_labels(reference)]))
     numbers = table.individual_I
     counts = np.bincount(reference.individual_M, minlength=int(numbers.max()) + 1)
     found: list[Pair] = []
@@ -93,6 +96,16 @@ def duplicates(reference: Reference) -> list[Pair]:
                 pair = sorted((numbers[first], numbers[second]), key=lambda one: -counts[one])
                 found.append(Pair(first=int(pair[0]), second=int(pair[1]), margin=margin))
     return sorted(found, key=lambda one: -one.margin)
+
+
+def _without(reference: Reference, rows: list[int]) -> Reference:
+    kept_M = ~np.isin(np.arange(len(reference.individual_M)), rows)
+    return Reference(
+        emb_MD=reference.emb_MD[kept_M],
+        individual_M=reference.individual_M[kept_M],
+        group_M=reference.group_M[kept_M],
+        side_M=None if reference.side_M is None else reference.side_M[kept_M],
+    )
 
 
 def _closer_than_others(
