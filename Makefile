@@ -18,7 +18,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export dist installed
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export bench-identity dist installed
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -79,6 +79,10 @@ bench-training: env  ## a training step against the bare networks, on a GPU
 bench-export: env  ## parity, int8 and speed of exported files (DATA= WEIGHTS= RUNS=); more with FULL=1; goes on where it stopped
 	@$(PY) benchmarks/exported.py --data $(DATA) --weights $(WEIGHTS) --runs $(RUNS) \
 	    --out benchmarks/results/export $(if $(FULL),--full)
+
+bench-identity: env  ## names, ghosts and stated rates on real animals (DATA= RUNS=); 5 seeds with FULL=1; goes on where it stopped
+	@$(PY) benchmarks/identity.py --data $(DATA) --runs $(RUNS) --out benchmarks/results/identity \
+	    $(if $(FULL),--full)
 
 dist: .venv-build/.ready  ## build the wheel that goes to a device
 	@rm -rf build dist/fancl-*.whl

@@ -15,7 +15,7 @@ from datetime import datetime
 
 import numpy as np
 
-from edge import media, sightings, store_events, store_media
+from edge import media, quality, sightings, store_events, store_media
 from edge.archive import dispose
 from edge.config import After
 from edge.crops import Cut, cut
@@ -261,6 +261,7 @@ def _detections(encoder: Encoder, decoded: list[_Decoded]) -> list[tuple[_Decode
                     box=seen.found.box,
                     confidence=seen.found.confidence,
                     usable=usable,
+                    quality=_quality(seen),
                     embedding=next(embeddings) if usable else None,
                     encoder_id=encoder.manifest.encoder_id if usable else None,
                     crop=crop_name(seen.cut.jpeg) if seen.cut else None,
@@ -268,6 +269,12 @@ def _detections(encoder: Encoder, decoded: list[_Decoded]) -> list[tuple[_Decode
             )
         )
     return found
+
+
+def _quality(seen: _Seen) -> float | None:
+    if seen.cut is None:
+        return None
+    return quality.score(seen.cut.quality, seen.found.confidence, damaged=False)
 
 
 def _dispose(pipeline: Pipeline, recorded: list[_Medium]) -> None:

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge import cli_curate, cli_transfer, curate, gallery_log, lookup, store_log
+from edge import cli_curate, cli_identity, cli_transfer, curate, gallery_log, lookup, store_log
 from edge.cli_common import (
     ByOption,
     JsonOption,
@@ -51,6 +51,7 @@ AtOption = Annotated[
 AnimalArgument = Annotated[
     str, typer.Argument(metavar="ANIMAL", help="A name, or an id, its beginning or its end.")
 ]
+cli_identity.register(app)
 
 
 @app.command("enroll", epilog="Example: edge-gallery enroll known/ --model leopards.onnx")

@@ -5,6 +5,8 @@ Built anew from the database at each start. Does not cover adding to it (edge/en
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import calibrate, store_gallery
-from edge.calibrate import Reference
+from edge.calibrate import Reference, Wanted
 from edge.decide import NUM_RIVALS, Thresholds
 from edge.errors import GalleryError
 from edge.events import EVENT_GAP_SECONDS, group_by_gap
 from edge.model import Manifest
 from edge.pictures import Flank
-from edge.store import Store
+from edge.store import Store, get_meta, put_meta
 from edge.store_gallery import StoredExemplar
 from edge.text import counted
 
+_SIDES: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
+_WANTED_KEY = "wanted_rates"  # in meta: what `edge-gallery calibrate` was asked for, and kept
 _MIN_CANDIDATES = 1 + NUM_RIVALS  # individuals a lead is made of
 
 
@@ -37,7 +41,13 @@ class Matches:
 class Gallery:
     """Exemplars of one encoder. `open_gallery` is the way to get the database's."""
 
-    def __init__(self, exemplars: Sequence[StoredExemplar], embedding_dim: int) -> None:
+    def __init__(
+        self,
+        exemplars: Sequence[StoredExemplar],
+        embedding_dim: int,
+        wanted: Wanted = calibrate.DEFAULT,
+    ) -> None:
+        self.wanted = wanted  # the error rates its thresholds are for
         faiss.omp_set_num_threads(1)  # a handful of queries: threads only cost battery
         self.embedding_dim = embedding_dim
         self._exemplars = list(exemplars)
@@ -86,13 +96,25 @@ class Gallery:
             emb_MD=self._emb_MD,
             individual_M=self._individual_M,
             group_M=np.array(_groups(self._exemplars), np.int64),
+            side_M=np.array([_SIDES[one.flank] for one in self._exemplars], np.int64),
         )
 
 
 def open_gallery(store: Store, manifest: Manifest) -> Gallery:
     """The database's gallery; raises GalleryError when another encoder made it."""
     require_encoder(store, manifest.encoder_id)
-    return Gallery(store_gallery.exemplars(store, manifest.encoder_id), manifest.embedding_dim)
+    exemplars = store_gallery.exemplars(store, manifest.encoder_id)
+    return Gallery(exemplars, manifest.embedding_dim, wanted_rates(store))
+
+
+def wanted_rates(store: Store) -> Wanted:
+    """What the user asked for and the gallery could promise, else the default."""
+    stored = get_meta(store, _WANTED_KEY)
+    return calibrate.DEFAULT if stored is None else Wanted(**json.loads(stored))
+
+
+def keep_wanted_rates(store: Store, wanted: Wanted) -> None:
+    put_meta(store, _WANTED_KEY, json.dumps(dataclasses.asdict(wanted), sort_keys=True))
 
 
 def require_encoder(store: Store, encoder_id: str) -> None:
@@ -111,7 +133,7 @@ def require_encoder(store: Store, encoder_id: str) -> None:
 def fit_thresholds(gallery: Gallery, manifest: Manifest) -> Thresholds | None:
     """From the gallery's own animals if they are enough, else the model's, else None."""
     if len(gallery.individual_ids) >= calibrate.MIN_INDIVIDUALS:
-        return calibrate.fit(gallery.reference(), source="gallery")
+        return calibrate.fit(gallery.reference(), "gallery", gallery.wanted)
     decision = manifest.decision
     if decision.match_threshold is None or decision.new_threshold is None:
         return None

@@ -21,7 +21,7 @@ import apsw
 
 from edge.errors import StateError, StateKind
 
-SCHEMA_VERSION = 3  # the last of the steps in edge/schema
+SCHEMA_VERSION = 4  # the last of the steps in edge/schema
 DECISIONS_KEY = "decisions"  # in meta: what the thresholds in force mean, as a sentence
 _JOURNAL_LIMIT = 16 * 1024 * 1024
 Value = str | bytes | int | float | None
