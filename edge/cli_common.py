@@ -92,6 +92,15 @@ ModelOption = Annotated[
 ]
 
 
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--by", metavar="NAME", help="Who says so, for the log. Default: the user at this device."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, for a program.")]
+
+
 def make_group(summary: str, example: str) -> typer.Typer:
     """A command with verbs."""
     group = typer.Typer(
