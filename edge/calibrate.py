@@ -218,7 +218,8 @@ def tabulate(reference: Reference) -> Table:
     for mean_I, rows in zip(mean_GI, groups, strict=True):
         similarity_NM = emb_MD[rows] @ emb_MD.T
         similarity_NM[:, group_M == group_M[rows[0]]] = -np.inf
-        similarity_NM[side_M[rows, None] * side_M == -1] = -np.inf  # the two sides of an animal
+        if side_M[rows].any():  # the two sides of an animal are different pictures
+            similarity_NM[side_M[rows, None] * side_M == -1] = -np.inf
         mean_I[:] = np.maximum.reduceat(similarity_NM, first_I, axis=1).mean(axis=0)
     own_M = np.searchsorted(individual_I, individual_M)
     first_G = np.array([rows[0] for rows in groups], np.int64)

@@ -60,8 +60,8 @@ def _grey(crop_HWC: Image) -> cv2.typing.MatLike:
     height, width = crop_HWC.shape[:2]
     factor = min(1.0, _SIDE / max(height, width))
     size = max(round(width * factor), 1), max(round(height * factor), 1)
-    small = cv2.resize(np.ascontiguousarray(crop_HWC), size, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    grey_HW = cv2.cvtColor(np.ascontiguousarray(crop_HWC), cv2.COLOR_RGB2GRAY)
+    return cv2.resize(grey_HW, size, interpolation=cv2.INTER_AREA)
 
 
 def _sharpness(grey_HW: cv2.typing.MatLike) -> float:
