@@ -114,17 +114,3 @@ def add_detection_embeddings(
             for one, emb_D in zip(detections, embeddings_ND, strict=True)
         ),
     )
-
-
-def event_embeddings(
-    store: Store, event_id: str, encoder_id: str
-) -> dict[str, NDArray[np.float16]]:
-    """What one encoder made of an event's detections, by detection_id; never another's."""
-    rows = store.execute(
-        "SELECT detection_id, embedding FROM detection WHERE event_id = ?1 AND encoder_id = ?2 "
-        "AND embedding IS NOT NULL "
-        "UNION SELECT detection_id, other.embedding FROM detection_embedding AS other "
-        "JOIN detection USING (detection_id) WHERE event_id = ?1 AND other.encoder_id = ?2",
-        (event_id, encoder_id),
-    )
-    return {detection_id: np.frombuffer(embedding, "<f2") for detection_id, embedding in rows}
