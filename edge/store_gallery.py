@@ -98,7 +98,8 @@ def embeddings_of(store: Store, exemplar_id: str) -> dict[str, bytes]:
 
 def names(store: Store) -> dict[str, str]:
     """individual_id to the name of the animal it stands for today."""
-    return {row[0]: row[1] for row in store.execute("SELECT individual_id, name FROM individual")}
+    rows = store.execute("SELECT individual_id, name FROM individual WHERE status <> 'undone'")
+    return {individual_id: name for individual_id, name in rows}
 
 
 def _as_blob(embedding: NDArray[np.float16]) -> bytes:
