@@ -186,13 +186,22 @@ def descendants(pid: int) -> list[int]:
     """The processes that it started, and those that they started."""
     found: list[int] = []
     for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(word) for word in tasks.read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            continue
-        for child in children:
+        for child in map(int, _read(tasks).split()):
             found += [child, *descendants(child)]
     return found
+
+
+def decoders(pid: int) -> list[int]:
+    """The processes that decode: started by a helper of the device, not by itself."""
+    children = [int(word) for word in _read(Path(f"/proc/{pid}/task/{pid}/children")).split()]
+    return sorted(set(descendants(pid)) - set(children))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def signal_to(pid: int, what: signal.Signals) -> None:

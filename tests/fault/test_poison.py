@@ -47,7 +47,7 @@ def end_its_reader(place: Place, process: subprocess.Popen[bytes], sha256: str) 
         if row and row[0] == "claimed" and row[1] > seen:
             seen = row[1]
             time.sleep(0.02)
-            for pid in harness.descendants(process.pid) or [process.pid]:
+            for pid in harness.decoders(process.pid) or [process.pid]:
                 harness.signal_to(pid, signal.SIGABRT)
         time.sleep(0.005)
 
