@@ -21,7 +21,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export dist wheelhouse target installed
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export bench-identity dist wheelhouse target installed
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -83,6 +83,10 @@ bench-export: env  ## parity, int8 and speed of exported files (DATA= WEIGHTS= R
 	@$(PY) benchmarks/exported.py --data $(DATA) --weights $(WEIGHTS) --runs $(RUNS) \
 	    --out benchmarks/results/export $(if $(FULL),--full)
 
+bench-identity: env  ## names, ghosts and stated rates on real animals (DATA= RUNS=); 5 seeds with FULL=1; goes on where it stopped
+	@$(PY) benchmarks/identity.py --data $(DATA) --runs $(RUNS) --out benchmarks/results/identity \
+	    $(if $(FULL),--full)
+
 dist: .venv-build/.ready  ## build the wheel that goes to a device
 	@rm -rf build dist/fancl-*.whl
 	@.venv-build/bin/python -m pip wheel -qq --no-deps -w dist .
@@ -128,5 +132,5 @@ endef
 	@echo "installing the device's packages into .venv-edge ..."
 	@$(EDGE_PY) -m pip install -qq "$$(ls dist/fancl-*.whl)[edge]"
 	@echo "size of the device's environment: $$(du -sm .venv-edge | cut -f1) MB" > .venv-edge/.size
-	@$(EDGE_PY) -m pip install -qq 'pytest>=8.3' 'pytest-timeout>=2.3'
+	@$(EDGE_PY) -m pip install -qq 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.100'
 	@touch $@

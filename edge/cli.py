@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edge import cli_admin, cli_gallery, cli_report, config
+from edge import config
 from edge.cli_common import ModelOption, StateOption, VersionOption, plain_errors, run_app
 from edge.config import After
-from edge.service import run
 from edge.state import find_state
 
 _watch_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -21,14 +20,20 @@ def watch() -> None:
 
 
 def gallery() -> None:
+    from edge import cli_gallery  # here, so that the other commands do not wait for it
+
     run_app(cli_gallery.app, "edge-gallery")
 
 
 def report() -> None:
+    from edge import cli_report
+
     run_app(cli_report.app, "edge-report")
 
 
 def admin() -> None:
+    from edge import cli_admin
+
     run_app(cli_admin.app, "edge-admin")
 
 
@@ -82,6 +87,8 @@ def _watch(
     done. It needs a model (made by `fancl-export`) and, to name animals, a gallery (made by
     `edge-gallery enroll`).
     """
+    from edge.service import run
+
     settings = config.override(
         config.read_settings(config_file), model=model, after=after, boxes=boxes
     )

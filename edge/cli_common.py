@@ -8,14 +8,16 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
 
-from edge.encoder import Encoder, open_encoder
 from edge.errors import FanclError, ModelError
 from edge.state import StateFolder
 from edge.text import printable
+
+if TYPE_CHECKING:  # loading it loads numpy and OpenCV, which `--version` does not wait for
+    from edge.encoder import Encoder
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -92,6 +94,15 @@ ModelOption = Annotated[
 ]
 
 
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--by", metavar="NAME", help="Who says so, for the log. Default: the user at this device."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, for a program.")]
+
+
 def make_group(summary: str, example: str) -> typer.Typer:
     """A command with verbs."""
     group = typer.Typer(
@@ -112,6 +123,8 @@ def make_group(summary: str, example: str) -> typer.Typer:
 
 def open_installed(model: Path | None, folder: StateFolder, num_threads: int = 0) -> Encoder:
     """The encoder of --model, else of the state folder; raises ModelError when there is none."""
+    from edge.encoder import open_encoder
+
     return open_encoder(model or require_installed(folder), num_threads or None)
 
 

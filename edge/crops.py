@@ -10,6 +10,7 @@ import numpy as np
 from edge import preprocess
 from edge.detect import Box
 from edge.preprocess import Image, InputSpec
+from edge.quality import MIN_QUALITY, Quality, measure
 
 CROP_LONGEST_SIDE = 512  # pixels
 _JPEG_QUALITY = 90
@@ -22,15 +23,18 @@ class Cut:
 
     encoder_HWC: Image  # at the encoder's size
     jpeg: bytes
+    quality: Quality
     usable: bool
 
 
 def cut(image_HWC: Image, box: Box | None, spec: InputSpec) -> Cut:
     crop = preprocess.crop(image_HWC, box)
+    quality = measure(crop, box)
     return Cut(
         encoder_HWC=preprocess.resize(crop, spec).copy(),
         jpeg=_to_jpeg(preprocess.fit_within(crop, CROP_LONGEST_SIDE)),
-        usable=min(crop.shape[:2]) >= MIN_SIDE,
+        quality=quality,
+        usable=min(crop.shape[:2]) >= MIN_SIDE and quality.of_crop >= MIN_QUALITY,
     )
 
 

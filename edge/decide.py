@@ -1,16 +1,19 @@
 """From similarities to a proposal: match, new, review or unidentifiable.
 
 Similarities are cosines, higher is closer. One decision is made per animal and event, from the
-mean over its usable frames of its similarity to each individual.
+mean over its usable frames, weighted by their quality, of its similarity to each individual.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge.probability import Curve
 
 DecisionKind = Literal["match", "new", "review", "unidentifiable"]
 Statistic = Literal["similarity", "lead"]
@@ -30,6 +33,7 @@ class Thresholds:
     false_new_rate: float | None  # known animals' events called new, where measured
     named_rate: float | None  # known animals' events given their own name, where measured
     misnamed_rate: float | None  # known animals' events given another's name, where measured
+    curve: Curve | None = None  # from the statistic to a probability, where measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +47,24 @@ class Ranking:
     def value(self, statistic: Statistic) -> float:
         return self.similarities[0] if statistic == "similarity" else lead(self.similarities)
 
+    @property
+    def margin(self) -> float | None:
+        """How far the best is before the runner-up; None without one."""
+        return self.similarities[0] - self.similarities[1] if len(self.similarities) > 1 else None
 
-def rank(individual_ids: list[str], similarities_NI: NDArray[np.float32]) -> Ranking:
-    """Mean over N frames of each individual's similarity, sorted; ties keep the given order."""
-    mean_I = similarities_NI.mean(axis=0)
+
+def rank(
+    individual_ids: list[str],
+    similarities_NI: NDArray[np.float32],
+    quality_N: Sequence[float] | None = None,
+) -> Ranking:
+    """Weighted mean over N frames of each individual's similarity, sorted.
+
+    Frames count by their quality, alike where none is given; ties keep the given order.
+    """
+    # Never quite nothing, so that frames of no quality still have a mean.
+    given = np.ones(len(similarities_NI)) if quality_N is None else np.maximum(quality_N, 1e-3)
+    mean_I = (given / given.sum()) @ similarities_NI
     order = np.argsort(-mean_I, kind="stable")
     return Ranking(
         individual_ids=tuple(individual_ids[i] for i in order),
@@ -83,3 +101,12 @@ def decide(ranking: Ranking | None, thresholds: Thresholds | None) -> DecisionKi
     if value < thresholds.new and enough_for_new:
         return "new"
     return "review"
+
+
+def probability(ranking: Ranking | None, thresholds: Thresholds | None) -> float | None:
+    """How likely the best name is right, were every second visit a stranger's; None: unknown."""
+    if ranking is None or not ranking.individual_ids or thresholds is None:
+        return None
+    if thresholds.curve is None:
+        return None
+    return thresholds.curve.probability(ranking.value(thresholds.statistic))

@@ -1,7 +1,6 @@
 """Adding known animals to the gallery: from folders, a metadata.csv, or a training run's clusters.
 
-What is written is one transaction a batch: stopping half-way loses nothing, and starting again
-adds only what is missing.
+All of it is recorded in one transaction at the end: it is in the gallery whole, or not at all.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import clusters, media, store_gallery
+from edge import clusters, curate, media
 from edge.clusters import read_clusters
 from edge.crops import Cut, cut
+from edge.curate import NewExemplar
 from edge.detect import WHOLE_FRAME, Box
 from edge.encoder import Encoder
 from edge.errors import InputError, MediaError
@@ -25,11 +25,12 @@ from edge.gallery import require_encoder
 from edge.pictures import Flank, read_collection
 from edge.state import StateFolder, crop_name, write_crops
 from edge.store import Store
-from edge.store_gallery import NewExemplar
+from edge.store_log import Editor, editing
 from edge.text import printable
 
 _BATCH = 32
 Advance = Callable[[int], None]
+_Corners = tuple[float, float, float, float]  # relative: x, y, width, height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +63,24 @@ class Enrolment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Prepared:
+class _Read:
     candidate: Candidate
     sha256: str
     box: Box  # relative
     captured_at: datetime | None
     cut: Cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """The same embedded, so that its pixels can be let go of."""
+
+    candidate: Candidate
+    sha256: str
+    box: Box  # relative
+    captured_at: datetime | None
+    crop: str
+    embedding: NDArray[np.float16]
 
 
 def read_candidates(source: Path, split: str | None) -> Candidates:
@@ -149,14 +162,17 @@ def enroll(
     encoder: Encoder,
     candidates: Sequence[Candidate],
     advance: Advance,
+    who: str,
 ) -> Enrolment:
     """Adds the candidates; a picture that cannot be used is told and left out."""
     require_encoder(store, encoder.manifest.encoder_id)
     report = Enrolment()
+    prepared: list[_Prepared] = []
     for batch in _batches(candidates):
-        prepared = _prepare(encoder, batch, report)
-        _record(store, state, encoder, prepared, report)
+        prepared.extend(_prepare(state, encoder, batch, report))
         advance(len(batch))
+    with store.transaction(), editing(store, who) as editor:
+        _record(editor, encoder, prepared, report)
     return report
 
 
@@ -165,26 +181,43 @@ def _batches(candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
         yield candidates[start : start + _BATCH]
 
 
-def _prepare(encoder: Encoder, batch: Sequence[Candidate], report: Enrolment) -> list[_Prepared]:
-    prepared: list[_Prepared] = []
+def _prepare(
+    state: StateFolder, encoder: Encoder, batch: Sequence[Candidate], report: Enrolment
+) -> list[_Prepared]:
+    """The crops are on the disk when this returns, for the transaction that names them."""
+    readings: list[_Read] = []
     for candidate in batch:
         try:
-            one = _prepare_one(encoder, candidate)
+            one = _read(encoder, candidate)
         except MediaError as error:
             report.unusable.append(f"{printable(str(candidate.path))} ({error})")
             continue
         if one.cut.usable:
-            prepared.append(one)
+            readings.append(one)
         else:
             report.unusable.append(f"{printable(str(candidate.path))} (the animal is too small)")
-    return prepared
+    if not readings:
+        return []
+    embeddings = encoder.embed(np.stack([one.cut.encoder_HWC for one in readings]))
+    write_crops(state, [one.cut.jpeg for one in readings])
+    return [
+        _Prepared(
+            candidate=one.candidate,
+            sha256=one.sha256,
+            box=one.box,
+            captured_at=one.captured_at,
+            crop=crop_name(one.cut.jpeg),
+            embedding=emb_D,
+        )
+        for one, emb_D in zip(readings, embeddings.astype(np.float16), strict=True)
+    ]
 
 
-def _prepare_one(encoder: Encoder, candidate: Candidate) -> _Prepared:
+def _read(encoder: Encoder, candidate: Candidate) -> _Read:
     data = media.read_bytes(candidate.path)
     frame = media.decode(data)
     height, width = frame.image_HWC.shape[:2]
-    return _Prepared(
+    return _Read(
         candidate=candidate,
         sha256=hashlib.sha256(data).hexdigest(),
         box=candidate.box.to_relative(width, height) if candidate.box else WHOLE_FRAME,
@@ -194,53 +227,52 @@ def _prepare_one(encoder: Encoder, candidate: Candidate) -> _Prepared:
 
 
 def _record(
-    store: Store,
-    state: StateFolder,
-    encoder: Encoder,
-    prepared: list[_Prepared],
-    report: Enrolment,
+    editor: Editor, encoder: Encoder, prepared: Sequence[_Prepared], report: Enrolment
 ) -> None:
-    if not prepared:
-        return
-    embeddings = encoder.embed(np.stack([one.cut.encoder_HWC for one in prepared]))
-    write_crops(state, [one.cut.jpeg for one in prepared])
-    added: dict[str, list[str]] = {}  # sha256 of the pictures, by individual_id
-    with store.transaction():
-        for one, emb_D in zip(prepared, embeddings.astype(np.float16), strict=True):
-            name = one.candidate.individual
-            owners = store_gallery.owners(store, one.sha256, one.box)
-            if name in owners:
-                report.already_there.append(printable(str(one.candidate.path)))
-                continue
-            if owners:
-                report.also_elsewhere.append(
-                    f"{printable(str(one.candidate.path))} is now an exemplar of "
-                    f"{printable(name)} and of {printable(', '.join(owners))}"
-                )
-            individual_id = store_gallery.find_individual(
-                store, name
-            ) or store_gallery.add_individual(store, name, one.candidate.provisional)
-            store_gallery.add_exemplar(store, individual_id, _exemplar(one, encoder, emb_D))
-            added.setdefault(individual_id, []).append(one.sha256)
-            report.added[name] = report.added.get(name, 0) + 1
-        for individual_id, pictures in added.items():
-            store_gallery.log(
-                store,
-                "enroll",
-                individual_id,
-                {"pictures": pictures, "encoder_id": encoder.manifest.encoder_id},
+    owners: dict[tuple[str, _Corners], list[str]] = {}  # names by crop
+    for known in editor.state.exemplars.values():
+        name = editor.state.individuals[known.individual_id].name
+        owners.setdefault((known.sha256, known.box), []).append(name)
+    fresh: dict[str, list[_Prepared]] = {}
+    for one in prepared:
+        name, path = one.candidate.individual, printable(str(one.candidate.path))
+        own = owners.setdefault((one.sha256, _corners(one.box)), [])
+        if name in own:
+            report.already_there.append(path)
+            continue
+        if own:
+            others = printable(", ".join(sorted(own)))
+            report.also_elsewhere.append(
+                f"{path} is now an exemplar of {printable(name)} and of {others}"
             )
+        own.append(name)
+        fresh.setdefault(name, []).append(one)
+        report.added[name] = report.added.get(name, 0) + 1
+    for name, members in fresh.items():
+        known_one = editor.state.living_named(name)
+        curate.enrol(
+            editor,
+            known_one.individual_id if known_one else None,
+            name,
+            members[0].candidate.provisional,
+            [_exemplar(one, encoder) for one in members],
+        )
 
 
-def _exemplar(one: _Prepared, encoder: Encoder, emb_D: NDArray[np.float16]) -> NewExemplar:
+def _corners(box: Box) -> _Corners:
+    return (box.x, box.y, box.width, box.height)
+
+
+def _exemplar(one: _Prepared, encoder: Encoder) -> NewExemplar:
     return NewExemplar(
         sha256=one.sha256,
         display=printable(str(one.candidate.path)),
         box=one.box,
         flank=one.candidate.flank,
         encounter=one.candidate.encounter,
-        captured_at=one.captured_at,
-        embedding=emb_D,
+        captured_at=one.captured_at.isoformat() if one.captured_at else None,
+        crop=one.crop,
+        observation_id=None,
+        embedding=one.embedding,
         encoder_id=encoder.manifest.encoder_id,
-        crop=crop_name(one.cut.jpeg),
     )

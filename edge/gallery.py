@@ -5,6 +5,8 @@ Built anew from the database at each start. Does not cover adding to it (edge/en
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import calibrate, store_gallery
-from edge.calibrate import Reference
+from edge.calibrate import Reference, Wanted
 from edge.decide import NUM_RIVALS, Thresholds
 from edge.errors import GalleryError
 from edge.events import EVENT_GAP_SECONDS, group_by_gap
 from edge.model import Manifest
 from edge.pictures import Flank
-from edge.store import Store
+from edge.store import Store, get_meta, put_meta
 from edge.store_gallery import StoredExemplar
 from edge.text import counted
 
+_SIDES: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
+_WANTED_KEY = "wanted_rates"  # in meta: what `edge-gallery calibrate` was asked for, and kept
 _MIN_CANDIDATES = 1 + NUM_RIVALS  # individuals a lead is made of
 
 
@@ -37,7 +41,13 @@ class Matches:
 class Gallery:
     """Exemplars of one encoder. `open_gallery` is the way to get the database's."""
 
-    def __init__(self, exemplars: Sequence[StoredExemplar], embedding_dim: int) -> None:
+    def __init__(
+        self,
+        exemplars: Sequence[StoredExemplar],
+        embedding_dim: int,
+        wanted: Wanted = calibrate.DEFAULT,
+    ) -> None:
+        self.wanted = wanted  # the error rates its thresholds are for
         faiss.omp_set_num_threads(1)  # a handful of queries: threads only cost battery
         self.embedding_dim = embedding_dim
         self._exemplars = list(exemplars)
@@ -86,30 +96,44 @@ class Gallery:
             emb_MD=self._emb_MD,
             individual_M=self._individual_M,
             group_M=np.array(_groups(self._exemplars), np.int64),
+            side_M=np.array([_SIDES[one.flank] for one in self._exemplars], np.int64),
         )
 
 
 def open_gallery(store: Store, manifest: Manifest) -> Gallery:
     """The database's gallery; raises GalleryError when another encoder made it."""
     require_encoder(store, manifest.encoder_id)
-    return Gallery(store_gallery.exemplars(store), manifest.embedding_dim)
+    exemplars = store_gallery.exemplars(store, manifest.encoder_id)
+    return Gallery(exemplars, manifest.embedding_dim, wanted_rates(store))
+
+
+def wanted_rates(store: Store) -> Wanted:
+    """What the user asked for and the gallery could promise, else the default."""
+    stored = get_meta(store, _WANTED_KEY)
+    return calibrate.DEFAULT if stored is None else Wanted(**json.loads(stored))
+
+
+def keep_wanted_rates(store: Store, wanted: Wanted) -> None:
+    put_meta(store, _WANTED_KEY, json.dumps(dataclasses.asdict(wanted), sort_keys=True))
 
 
 def require_encoder(store: Store, encoder_id: str) -> None:
-    others = [one for one in store_gallery.encoder_ids(store) if one != encoder_id]
-    if others:
+    """Raises GalleryError unless this encoder has embedded every exemplar."""
+    missing = store_gallery.lacking(store, encoder_id)
+    if missing:
+        others = [one for one in store_gallery.encoder_ids(store) if one != encoder_id]
         raise GalleryError(
             f"the gallery in {store.path.parent} was enrolled with the encoder {others[0][:12]}, "
-            f"this model is {encoder_id[:12]}: their embeddings cannot be compared. Use the old "
-            "model (--model FILE), or enrol again with this one into a fresh state: "
-            "`edge-gallery enroll SOURCE --model FILE --state NEW_DIR`"
+            f"this model is {encoder_id[:12]} and has not seen {len(missing)} of its pictures: "
+            "embeddings of two encoders cannot be compared. Use the old model (--model FILE), or "
+            "take the gallery over to this one: `edge-gallery reembed --model FILE`"
         )
 
 
 def fit_thresholds(gallery: Gallery, manifest: Manifest) -> Thresholds | None:
     """From the gallery's own animals if they are enough, else the model's, else None."""
     if len(gallery.individual_ids) >= calibrate.MIN_INDIVIDUALS:
-        return calibrate.fit(gallery.reference(), source="gallery")
+        return calibrate.fit(gallery.reference(), "gallery", gallery.wanted)
     decision = manifest.decision
     if decision.match_threshold is None or decision.new_threshold is None:
         return None

@@ -56,9 +56,14 @@ _OPENCV_LIMITS = {
     "OPENCV_LOG_LEVEL": "ERROR",
     "OMP_NUM_THREADS": "1",
 }
-_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
+_UNKNOWN_END = 255  # the server died first, and with it the word of how the worker ended
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, _UNKNOWN_END)
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
+_NO_START = (
+    "a decoding process does not start (what it printed is above): install the packages again, "
+    "and see that memory is left"
+)
 _Result = TypeVar("_Result")
 _launching = threading.Lock()
 
@@ -100,18 +105,14 @@ class _Worker:
         self._connection, theirs = multiprocessing.Pipe()
         try:
             _limit_sending(self._connection, _GRACE_SECONDS)
-            self._process = _Process(target=_serve, args=(theirs,), daemon=True)
-            self._process.start()
+            self._process = _started(theirs)
         finally:
             theirs.close()
         self.num_files = 0
         if not self._is_ready():  # never a file's fault
             self.kill()
             self.end()
-            raise InstallError(
-                "a decoding process does not start (what it printed is above): install the "
-                "packages again, and see that memory is left"
-            )
+            raise InstallError(_NO_START)
 
     def _is_ready(self) -> bool:
         try:
@@ -144,6 +145,19 @@ class _Worker:
         self._process.kill()
         self._process.join()
         self._process.close()
+
+
+def _started(connection: Connection) -> _Process:
+    """A process forked from the server; where that was killed, from a new one."""
+    for left in reversed(range(_MAX_TRIES)):
+        process = _Process(target=_serve, args=(connection,), daemon=True)
+        try:
+            process.start()
+            break
+        except (EOFError, OSError) as error:
+            if left == 0:
+                raise InstallError(_NO_START) from error
+    return process
 
 
 class DecodePool:

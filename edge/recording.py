@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from edge import sightings, store_events, store_media
+from edge import quality, sightings, store_events, store_media
 from edge.crops import Cut
 from edge.decoder import Decoded, View
 from edge.detect import FoundObject, ObservationType
@@ -116,12 +116,20 @@ def _detections(encoder: Encoder, seen: Sequence[_Seen]) -> list[NewDetection]:
             box=one.found.box,
             confidence=one.found.confidence,
             usable=one.usable,
+            quality=_quality(one),
             embedding=next(embeddings) if one.usable else None,
             encoder_id=encoder.manifest.encoder_id if one.usable else None,
             crop=crop_name(one.cut.jpeg) if one.cut else None,
         )
         for one in seen
     ]
+
+
+def _quality(one: _Seen) -> float | None:
+    if one.cut is None:
+        return None
+    damaged = one.of.decoded.damage is not None
+    return quality.score(one.cut.quality, one.found.confidence, damaged=damaged)
 
 
 def _outcome(learned: Learned) -> Outcome:

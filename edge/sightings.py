@@ -6,18 +6,19 @@ Everything here runs inside the transaction that records a batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import store_events
-from edge.decide import Ranking, Thresholds, decide, rank
+from edge import curate, store_events, store_provisional
+from edge.decide import DecisionKind, Ranking, Thresholds, decide, probability, rank
 from edge.events import group_by_gap, split_animals
 from edge.gallery import Gallery, Matches
 from edge.store import Store, new_id
 from edge.store_events import EventDetection, Nearest, NewObservation
+from edge.store_gallery import StoredExemplar
 from edge.store_media import TimeSource
 
 _NOTHING_NEAR = Nearest(
@@ -109,13 +110,13 @@ def _join(store: Store, judge: Judge, deployment_id: str, group: list[Arrival]) 
 
 def _decide_event(store: Store, judge: Judge, event_id: str) -> None:
     """One observation an animal; a reviewed observation and its detections stay as they are."""
-    detections = [one for one in store_events.event_detections(store, event_id) if not one.reviewed]
-    emb_ND = np.stack([_embedding(one, judge.gallery.embedding_dim) for one in detections])
-    animals = split_animals([one.frame for one in detections], emb_ND)
+    found = store_events.event_detections(store, event_id, judge.encoder_id)
+    detections = [one for one in found if not one.reviewed]
+    minted = store_provisional.of_event(store, event_id)
+    animals = _animals(detections, judge.gallery.embedding_dim)
     store_events.clear_observations(store, event_id)
     taken: set[str] = set()
-    for animal in animals:
-        members = [detections[position] for position in animal]
+    for members in animals:
         observation_id = (
             next(
                 (one.observation_id for one in members if one.observation_id not in {None, *taken}),
@@ -124,52 +125,186 @@ def _decide_event(store: Store, judge: Judge, event_id: str) -> None:
             or new_id()
         )
         taken.add(observation_id)
-        _decide_animal(store, judge, event_id, observation_id, members)
+        animal = _Animal(
+            event_id=event_id,
+            observation_id=observation_id,
+            members=members,
+            provisional_id=minted.get(observation_id),
+        )
+        _decide_animal(store, judge, animal)
+    store_provisional.drop_unused(store, list(minted.values()))
 
 
-def _embedding(detection: EventDetection, dim: int) -> NDArray[np.float32]:
-    if detection.embedding is None:
+def _animals(detections: list[EventDetection], dim: int) -> list[list[EventDetection]]:
+    if not detections:
+        return []
+    first = detections[0].captured_at
+    groups = split_animals(
+        [one.frame for one in detections],
+        np.stack([_embedding(one.embedding, dim) for one in detections]),
+        np.array([one.centre for one in detections]),
+        np.array([(one.captured_at - first).total_seconds() for one in detections]),
+    )
+    return [[detections[position] for position in group] for group in groups]
+
+
+def _embedding(stored_D: NDArray[np.float16] | None, dim: int) -> NDArray[np.float32]:
+    if stored_D is None:
         return np.zeros(dim, np.float32)
-    emb_D = detection.embedding.astype(np.float32)
+    emb_D = stored_D.astype(np.float32)
     return np.asarray(emb_D / np.linalg.norm(emb_D), np.float32)
 
 
-def _decide_animal(
-    store: Store,
-    judge: Judge,
-    event_id: str,
-    observation_id: str,
-    members: list[EventDetection],
-) -> None:
-    usable = [one for one in members if one.embedding is not None]
+@dataclass(frozen=True, kw_only=True)
+class _Animal:
+    """The detections of one animal in one event."""
+
+    event_id: str
+    observation_id: str
+    members: list[EventDetection]
+    provisional_id: str | None  # minted for it before a late frame came
+
+    @property
+    def usable(self) -> list[EventDetection]:
+        return [one for one in self.members if one.embedding is not None]
+
+
+def _decide_animal(store: Store, judge: Judge, animal: _Animal) -> None:
+    usable = animal.usable
     ranking: Ranking | None = None
     nearest_of: dict[str, Nearest] = {}
     if usable:
-        emb_ND = np.stack([_embedding(one, judge.gallery.embedding_dim) for one in usable])
+        emb_ND = _embeddings(usable, judge)
         matches = judge.gallery.search(emb_ND, [one.flank for one in usable])
-        ranking = rank(matches.individual_ids, matches.similarity_NI)
+        ranking = rank(matches.individual_ids, matches.similarity_NI, _qualities(usable))
         nearest_of = _nearest_of_each(usable, matches)
     known = ranking is not None and bool(ranking.individual_ids)
-    observation = NewObservation(
-        observation_id=observation_id,
-        event_id=event_id,
-        decision=decide(ranking, judge.thresholds),
-        num_frames=len({one.frame for one in members}),
-        num_usable=len(usable),
+    decision = decide(ranking, judge.thresholds)
+    verdict = _Verdict(
+        decision=decision,
+        individual_id=ranking.individual_ids[0] if ranking and decision == "match" else None,
         nearest=_nearest(ranking) if ranking is not None else _NOTHING_NEAR,
-        statistic_value=(
+        value=(
             ranking.value(judge.thresholds.statistic)
             if ranking is not None and known and judge.thresholds
             else None
         ),
-        thresholds=judge.thresholds,
-        model=judge.model,
-        encoder_id=judge.encoder_id,
     )
-    store_events.add_observation(store, observation)
-    for one in members:
+    if ranking is not None and decision in {"new", "review"} and judge.thresholds:
+        verdict = _among_provisional(store, judge, animal, ranking, verdict)
+    store_events.add_observation(
+        store,
+        NewObservation(
+            observation_id=animal.observation_id,
+            event_id=animal.event_id,
+            decision=verdict.decision,
+            individual_id=verdict.individual_id,
+            num_frames=len({one.frame for one in animal.members}),
+            num_usable=len(usable),
+            nearest=verdict.nearest,
+            statistic_value=verdict.value,
+            probability=probability(ranking, judge.thresholds),
+            thresholds=judge.thresholds,
+            model=judge.model,
+            encoder_id=judge.encoder_id,
+        ),
+    )
+    for one in animal.members:
         nearest = nearest_of.get(one.detection_id, _NOTHING_NEAR)
-        store_events.set_nearest(store, one.detection_id, observation_id, nearest)
+        store_events.set_nearest(store, one.detection_id, animal.observation_id, nearest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    decision: DecisionKind
+    individual_id: str | None
+    nearest: Nearest
+    value: float | None  # of the thresholds' statistic
+
+
+def _among_provisional(
+    store: Store, judge: Judge, animal: _Animal, ranking: Ranking, verdict: _Verdict
+) -> _Verdict:
+    """Whether it is an animal that was minted in another event; else perhaps one to mint.
+
+    Only what no named animal was found for comes here, so that a provisional individual never
+    takes a visit from a named one; and it is held to the same thresholds.
+    """
+    assert judge.thresholds is not None
+    others = _rank_provisional(store, judge, animal)
+    if others is not None:
+        joint = _joint(others, ranking)
+        value = joint.value(judge.thresholds.statistic)
+        if value >= judge.thresholds.match and _is_best(others, ranking):
+            return _Verdict(
+                decision="match",
+                individual_id=others.individual_ids[0],
+                nearest=_nearest(joint),
+                value=value,
+            )
+        if value >= judge.thresholds.new and verdict.decision == "new":
+            return replace(verdict, decision="review", nearest=_nearest(joint), value=value)
+    if verdict.decision != "new":
+        return verdict
+    return replace(verdict, individual_id=animal.provisional_id or _mint(store, animal))
+
+
+def _is_best(others: Ranking, ranking: Ranking) -> bool:
+    return not ranking.individual_ids or others.similarities[0] > ranking.similarities[0]
+
+
+def _joint(others: Ranking, ranking: Ranking) -> Ranking:
+    """The best provisional individual among the named ones, as its own lead is measured."""
+    pairs = sorted(
+        [
+            (others.similarities[0], others.individual_ids[0]),
+            *zip(ranking.similarities, ranking.individual_ids, strict=True),
+        ],
+        key=lambda pair: -pair[0],
+    )
+    return Ranking(
+        individual_ids=tuple(one[1] for one in pairs),
+        similarities=tuple(one[0] for one in pairs),
+        num_frames=ranking.num_frames,
+    )
+
+
+def _rank_provisional(store: Store, judge: Judge, animal: _Animal) -> Ranking | None:
+    """Provisional individuals by their frames of other events; None where there is none."""
+    frames = store_provisional.frames(store, judge.encoder_id, animal.event_id)
+    if not frames:
+        return None
+    exemplars = [
+        StoredExemplar(
+            individual_id=one.individual_id,
+            flank=one.flank,
+            encounter=one.event_id,
+            captured_at=None,
+            embedding=one.embedding,
+        )
+        for one in frames
+    ]
+    usable = animal.usable
+    matches = Gallery(exemplars, judge.gallery.embedding_dim).search(
+        _embeddings(usable, judge), [one.flank for one in usable]
+    )
+    found = rank(matches.individual_ids, matches.similarity_NI, _qualities(usable))
+    return found if found.individual_ids else None
+
+
+def _mint(store: Store, animal: _Animal) -> str:
+    seen = min(one.captured_at for one in animal.members)
+    name = store_provisional.free_name(store, seen, animal.observation_id)
+    return curate.mint(store, name, store_provisional.WHO)
+
+
+def _embeddings(usable: list[EventDetection], judge: Judge) -> NDArray[np.float32]:
+    return np.stack([_embedding(one.embedding, judge.gallery.embedding_dim) for one in usable])
+
+
+def _qualities(usable: list[EventDetection]) -> list[float]:
+    """Of a detection whose quality was not measured: as good as can be."""
+    return [1.0 if one.quality is None else one.quality for one in usable]
 
 
 def _nearest_of_each(usable: list[EventDetection], matches: Matches) -> dict[str, Nearest]:

@@ -9,7 +9,10 @@ from edge.errors import StateError
 from edge.store import Store, TimeIsOverError
 
 # What only people can give comes first where time is short.
-_PRECIOUS = ("meta", "individual", "exemplar", "gallery_log", "review", "observation", "event")
+_PRECIOUS = (
+    "meta", "gallery_log", "review", "individual", "exemplar", "exemplar_embedding", "said",
+    "observation", "event",
+)  # fmt: skip
 _MAX_TOLD = 5
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ class NewDetection:
     box: Box  # relative
     confidence: float | None
     usable: bool
+    quality: float | None  # in [0, 1]; None: not measured
     embedding: NDArray[np.float16] | None
     encoder_id: str | None
     crop: str | None
@@ -38,6 +39,8 @@ class EventDetection:
     reviewed: bool  # a person has spoken about its observation
     captured_at: datetime
     flank: Flank
+    quality: float | None
+    centre: tuple[float, float]  # of its box, as fractions of the picture
     embedding: NDArray[np.float16] | None
 
 
@@ -56,10 +59,12 @@ class NewObservation:
     observation_id: str
     event_id: str
     decision: DecisionKind
+    individual_id: str | None  # who it is said to be, a new one by its provisional id
     num_frames: int
     num_usable: int
     nearest: Nearest
     statistic_value: float | None
+    probability: float | None  # that the best name is right
     thresholds: Thresholds | None
     model: str
     encoder_id: str
@@ -77,8 +82,8 @@ def add_detection(store: Store, detection: NewDetection) -> None:
     box, embedding = detection.box, detection.embedding
     store.execute(
         "INSERT INTO detection (detection_id, sha256, frame_ms, observation_type, x, y, width, "
-        "height, confidence, usable, flank, embedding, encoder_id, crop) "
-        "VALUES (?,?,?,?,?,?,?,?,?,?,'unknown',?,?,?)",
+        "height, confidence, usable, quality, flank, embedding, encoder_id, crop) "
+        "VALUES (?,?,?,?,?,?,?,?,?,?,?,'unknown',?,?,?)",
         (
             detection.detection_id,
             detection.sha256,
@@ -90,6 +95,7 @@ def add_detection(store: Store, detection: NewDetection) -> None:
             box.height,
             detection.confidence,
             int(detection.usable),
+            detection.quality,
             None if embedding is None else embedding.astype("<f2").tobytes(),
             detection.encoder_id,
             detection.crop,
@@ -146,14 +152,18 @@ def join_event(store: Store, event_id: str, detection_id: str) -> None:
     )
 
 
-def event_detections(store: Store, event_id: str) -> list[EventDetection]:
-    """In order of capture time."""
+def event_detections(store: Store, event_id: str, encoder_id: str) -> list[EventDetection]:
+    """In order of capture time; an embedding of another encoder is none."""
     rows = store.execute(
         "SELECT detection_id, sha256 || coalesce(':' || frame_ms, ''), observation_id, "
         "EXISTS (SELECT 1 FROM review WHERE review.observation_id = detection.observation_id), "
-        "captured_at, flank, embedding FROM detection JOIN media USING (sha256) "
-        "WHERE event_id = ? ORDER BY captured_at, sha256, frame_ms, x, y",
-        (event_id,),
+        "captured_at, coalesce(frame_ms, 0), flank, quality, x + detection.width / 2, "
+        "y + detection.height / 2, coalesce(iif(encoder_id = ?2, embedding, NULL), "
+        "(SELECT other.embedding FROM detection_embedding AS other WHERE "
+        "other.detection_id = detection.detection_id AND other.encoder_id = ?2)) "
+        "FROM detection JOIN media USING (sha256) "
+        "WHERE event_id = ?1 ORDER BY captured_at, sha256, frame_ms, x, y",
+        (event_id, encoder_id),
     )
     return [
         EventDetection(
@@ -161,11 +171,25 @@ def event_detections(store: Store, event_id: str) -> list[EventDetection]:
             frame=frame,
             observation_id=observation_id,
             reviewed=bool(reviewed),
-            captured_at=datetime.fromisoformat(captured_at),
+            captured_at=datetime.fromisoformat(captured_at) + timedelta(milliseconds=frame_ms),
             flank=flank,
+            quality=quality,
+            centre=(x, y),
             embedding=None if embedding is None else np.frombuffer(embedding, "<f2"),
         )
-        for detection_id, frame, observation_id, reviewed, captured_at, flank, embedding in rows
+        for (
+            detection_id,
+            frame,
+            observation_id,
+            reviewed,
+            captured_at,
+            frame_ms,
+            flank,
+            quality,
+            x,
+            y,
+            embedding,
+        ) in rows
     ]
 
 
@@ -186,14 +210,16 @@ def clear_observations(store: Store, event_id: str) -> None:
 def add_observation(store: Store, observation: NewObservation) -> None:
     nearest, thresholds = observation.nearest, observation.thresholds
     store.execute(
-        "INSERT INTO observation (observation_id, event_id, decision, num_frames, num_usable, "
-        "best_individual_id, best_similarity, runner_up_id, runner_up_similarity, statistic, "
-        "statistic_value, match_threshold, new_threshold, threshold_source, model, encoder_id, "
-        "decided_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO observation (observation_id, event_id, decision, individual_id, num_frames, "
+        "num_usable, best_individual_id, best_similarity, runner_up_id, runner_up_similarity, "
+        "statistic, statistic_value, probability, match_threshold, new_threshold, "
+        "threshold_source, model, encoder_id, decided_at) "
+        "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             observation.observation_id,
             observation.event_id,
             observation.decision,
+            observation.individual_id,
             observation.num_frames,
             observation.num_usable,
             nearest.best_id,
@@ -202,6 +228,7 @@ def add_observation(store: Store, observation: NewObservation) -> None:
             nearest.runner_up_similarity,
             thresholds.statistic if thresholds else None,
             observation.statistic_value,
+            observation.probability,
             thresholds.match if thresholds else None,
             thresholds.new if thresholds else None,
             thresholds.source if thresholds else None,

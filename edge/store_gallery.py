@@ -1,35 +1,25 @@
-"""Individuals, their exemplars and the gallery's log in the database."""
+"""The known animals in the database as an index wants them: pictures with one encoder's embeddings.
+
+Reads what edge/store_log.py writes; only embeddings are written here, as they follow from crops.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.detect import Box
 from edge.pictures import Flank
-from edge.store import Store, new_id, now
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewExemplar:
-    sha256: str  # of the picture's bytes
-    display: str
-    box: Box  # relative
-    flank: Flank
-    encounter: str | None
-    captured_at: datetime | None
-    embedding: NDArray[np.float16]
-    encoder_id: str
-    crop: str
+from edge.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredExemplar:
+    """One picture of an animal as an index wants it."""
+
     individual_id: str
     flank: Flank
     encounter: str | None
@@ -38,83 +28,32 @@ class StoredExemplar:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndividualRow:
-    individual_id: str
-    name: str
-    provisional: bool
-    num_exemplars: int
-    num_left: int
-    num_right: int
+class NewEmbedding:
+    exemplar_id: str
+    encoder_id: str
+    embedding: NDArray[np.float16]
 
 
-def find_individual(store: Store, name: str) -> str | None:
-    rows = store.execute("SELECT individual_id FROM individual WHERE name = ?", (name,))
-    return str(rows[0][0]) if rows else None
-
-
-def add_individual(store: Store, name: str, provisional: bool) -> str:
-    individual_id = new_id()
-    store.execute(
-        "INSERT INTO individual (individual_id, name, provisional, created_at) VALUES (?, ?, ?, ?)",
-        (individual_id, name, int(provisional), now()),
+def add_embeddings(store: Store, embeddings: Iterable[NewEmbedding]) -> None:
+    store.execute_many(
+        "INSERT INTO exemplar_embedding (exemplar_id, encoder_id, embedding) VALUES (?, ?, ?) "
+        "ON CONFLICT (exemplar_id, encoder_id) DO UPDATE SET embedding = excluded.embedding",
+        ((one.exemplar_id, one.encoder_id, _as_blob(one.embedding)) for one in embeddings),
     )
-    return individual_id
 
 
-def owners(store: Store, sha256: str, box: Box) -> list[str]:
-    """Names of the individuals that have this very crop as an exemplar."""
+def exemplars(store: Store, encoder_id: str) -> list[StoredExemplar]:
+    """Those of the living animals with this encoder's embeddings, in the order they came.
+
+    A crop that an animal has twice (its own and a merged one's) counts once.
+    """
     rows = store.execute(
-        "SELECT name FROM exemplar JOIN individual USING (individual_id) "
-        "WHERE sha256 = ? AND (x, y, width, height) = (?, ?, ?, ?) ORDER BY name",
-        (sha256, box.x, box.y, box.width, box.height),
-    )
-    return [str(row[0]) for row in rows]
-
-
-def add_exemplar(store: Store, individual_id: str, exemplar: NewExemplar) -> None:
-    box = exemplar.box
-    store.execute(
-        "INSERT INTO exemplar (exemplar_id, individual_id, sha256, display, x, y, width, height, "
-        "flank, encounter, captured_at, embedding, encoder_id, crop, created_at) "
-        "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        (
-            new_id(),
-            individual_id,
-            exemplar.sha256,
-            exemplar.display,
-            box.x,
-            box.y,
-            box.width,
-            box.height,
-            exemplar.flank,
-            exemplar.encounter,
-            exemplar.captured_at.isoformat() if exemplar.captured_at else None,
-            exemplar.embedding.astype("<f2").tobytes(),
-            exemplar.encoder_id,
-            exemplar.crop,
-            now(),
-        ),
-    )
-
-
-def log(store: Store, action: str, individual_id: str, details: Mapping[str, object]) -> None:
-    store.execute(
-        "INSERT INTO gallery_log (entry_id, action, individual_id, details, logged_at) "
-        "VALUES (?, ?, ?, ?, ?)",
-        (new_id(), action, individual_id, json.dumps(details, sort_keys=True), now()),
-    )
-
-
-def encoder_ids(store: Store) -> list[str]:
-    """The encoders behind the exemplars; one, unless the gallery is empty."""
-    return [str(row[0]) for row in store.execute("SELECT DISTINCT encoder_id FROM exemplar")]
-
-
-def exemplars(store: Store) -> list[StoredExemplar]:
-    """All of them, in the order they were enrolled."""
-    rows = store.execute(
-        "SELECT individual_id, flank, encounter, captured_at, embedding FROM exemplar "
-        "ORDER BY exemplar_id"
+        "SELECT individual_id, flank, encounter, captured_at, embedding, min(exemplar_id) "
+        "FROM exemplar JOIN individual USING (individual_id) "
+        "JOIN exemplar_embedding USING (exemplar_id) "
+        "WHERE encoder_id = ? AND status = 'living' "
+        "GROUP BY individual_id, sha256, x, y, width, height ORDER BY min(exemplar_id)",
+        (encoder_id,),
     )
     return [
         StoredExemplar(
@@ -124,30 +63,53 @@ def exemplars(store: Store) -> list[StoredExemplar]:
             captured_at=datetime.fromisoformat(captured_at) if captured_at else None,
             embedding=np.frombuffer(embedding, "<f2"),
         )
-        for individual_id, flank, encounter, captured_at, embedding in rows
+        for individual_id, flank, encounter, captured_at, embedding, _ in rows
     ]
 
 
-def individuals(store: Store) -> list[IndividualRow]:
+def lacking(store: Store, encoder_id: str) -> list[tuple[str, str]]:
+    """(exemplar_id, crop) of the exemplars this encoder has not embedded yet."""
     rows = store.execute(
-        "SELECT individual_id, name, provisional, count(exemplar_id), "
-        "count(*) FILTER (WHERE flank = 'left'), count(*) FILTER (WHERE flank = 'right') "
-        "FROM individual LEFT JOIN exemplar USING (individual_id) "
-        "GROUP BY individual_id ORDER BY name"
+        "SELECT exemplar_id, crop FROM exemplar WHERE exemplar_id NOT IN "
+        "(SELECT exemplar_id FROM exemplar_embedding WHERE encoder_id = ?) ORDER BY exemplar_id",
+        (encoder_id,),
     )
-    return [
-        IndividualRow(
-            individual_id=individual_id,
-            name=name,
-            provisional=bool(provisional),
-            num_exemplars=num_exemplars,
-            num_left=num_left,
-            num_right=num_right,
+    return [(exemplar_id, crop) for exemplar_id, crop in rows]
+
+
+def encoder_ids(store: Store) -> list[str]:
+    """The encoders behind the exemplars, the one that knows most of them first."""
+    rows = store.execute(
+        "SELECT encoder_id FROM exemplar JOIN exemplar_embedding USING (exemplar_id) "
+        "GROUP BY encoder_id ORDER BY count(*) DESC, encoder_id"
+    )
+    return [str(row[0]) for row in rows]
+
+
+def embeddings_of(store: Store, exemplar_id: str) -> dict[str, bytes]:
+    """By encoder_id, float16, little-endian."""
+    return dict(
+        store.execute(
+            "SELECT encoder_id, embedding FROM exemplar_embedding WHERE exemplar_id = ?",
+            (exemplar_id,),
         )
-        for individual_id, name, provisional, num_exemplars, num_left, num_right in rows
-    ]
+    )
 
 
 def names(store: Store) -> dict[str, str]:
-    """individual_id to name."""
-    return {row[0]: row[1] for row in store.execute("SELECT individual_id, name FROM individual")}
+    """individual_id to the name of the animal it stands for today."""
+    rows = store.execute("SELECT individual_id, name FROM individual WHERE status <> 'undone'")
+    return {individual_id: name for individual_id, name in rows}
+
+
+def _as_blob(embedding: NDArray[np.float16]) -> bytes:
+    return embedding.astype("<f2").tobytes()
+
+
+def embedding_bytes(store: Store) -> dict[str, int]:
+    """By encoder_id, how long its embeddings are."""
+    return dict(
+        store.execute(
+            "SELECT encoder_id, max(length(embedding)) FROM exemplar_embedding GROUP BY encoder_id"
+        )
+    )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from rich.progress import Progress
 
-from edge import lines, store_report
+from edge import lines, machine, store_report
 from edge.batch import MAX_MEDIA, Begun, begin, complete, take_batch
 from edge.config import Settings
 from edge.errors import InputError, StateError
@@ -31,6 +31,7 @@ _LONG_BACKLOG = 2 * MAX_MEDIA
 _TELL_EVERY = 500  # pictures, where there is no terminal to draw a bar on
 _MAX_UNSETTLED = 1000  # events
 _GATHER_SECONDS = 2.0  # at least so long from one search with work to the next: wears a card less
+_SCARCE_BYTES = 96 * 2**20  # a large picture, whole, with its decoder
 _TICK_SECONDS = 1.0  # how soon a stop is noticed while nothing happens
 
 
@@ -208,7 +209,8 @@ class Watch:
         """Batches that fit into the time; gives the moment at which the next one starts."""
         now = time.monotonic()
         fitting = int(num_media * _MAX_BATCH_SECONDS / max(now - started, 1e-3))
-        self._batch_size = max(1, min(MAX_MEDIA, fitting, 2 * self._batch_size))
+        most = 1 if self._is_memory_short() else MAX_MEDIA
+        self._batch_size = max(1, min(most, fitting, 2 * self._batch_size))
         return now
 
     def _require_names_fit(self, scan: Scan) -> None:
@@ -239,6 +241,20 @@ class Watch:
         self._decisions += self._count(settled)
         for event_id in settled:
             del self._told[event_id]
+
+    def _is_memory_short(self) -> bool:
+        """One file at a time then, rather than being ended by the kernel."""
+        try:
+            left = machine.memory().available_bytes
+        except OSError:  # /proc is hidden from the service: nothing is known
+            return False
+        if left >= _SCARCE_BYTES:
+            self._operation.health.clear("memory")
+            return False
+        told = f"only {left // 2**20} MB of memory are left: files are read one at a time"
+        self._operation.health.degrade("memory", told, "end other programs, or add swap")
+        self._operation.log.warn("memory", told)
+        return True
 
     def _tell_queue(self, num_files: int) -> None:
         self._operation.health.queue(num_files, time.monotonic() - self._oldest_at)

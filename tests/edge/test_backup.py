@@ -163,7 +163,7 @@ def test_rows_deleted_since_the_backup_do_not_come_back(filled):
     store.execute("DELETE FROM exemplar WHERE display LIKE '%00010.jpg'")
     store.close()
     reader = open_reader(filled.database)
-    (root,) = reader.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'media_by_state'")
+    (root,) = reader.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'event_by_time'")
     reader.close()
     _overwrite(filled, (root[0] - 1) * PAGE_BYTES, b"\0" * 512)
     open_checked(filled)[0].close()

@@ -95,11 +95,11 @@ def test_an_encoder_that_tells_nobody_apart_is_known_to_misname():
     assert result is not None and result.statistic == "similarity"
     similarity = mixed.emb_MD @ mixed.emb_MD.T
     np.fill_diagonal(similarity, -1)
-    named = similarity.max(axis=1) >= result.match - 1e-6  # rounding differs
+    named = similarity.max(axis=1) >= result.match
     right = mixed.individual_M[similarity.argmax(axis=1)] == mixed.individual_M
     assert result.named_rate == pytest.approx(np.mean(named & right))
     assert result.misnamed_rate == pytest.approx(np.mean(named & ~right))
-    assert result.misnamed_rate > result.named_rate
+    assert result.misnamed_rate + result.named_rate < 0.3  # nearly all is left to a person
 
 
 def test_with_one_event_an_animal_no_false_new_rate_is_claimed():

@@ -50,8 +50,8 @@ def test_the_same_crop_in_two_individuals_is_said(known, tmp_path):
 def test_every_enrolment_is_in_the_log_which_cannot_be_changed(known):
     connection = apsw.Connection(str(known.state / "edge.db"))
     rows = list(connection.execute("SELECT action, details FROM gallery_log"))
-    assert [row[0] for row in rows] == ["enroll"] * 3
-    assert sum(len(json.loads(row[1])["pictures"]) for row in rows) == 6
+    assert [row[0] for row in rows] == ["enrol"] * 3
+    assert sum(len(json.loads(row[1])["exemplars"]) for row in rows) == 6
     for change in ("UPDATE gallery_log SET action = 'x'", "DELETE FROM gallery_log"):
         with pytest.raises(apsw.ConstraintError, match="append-only"):
             connection.execute(change)

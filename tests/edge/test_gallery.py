@@ -128,7 +128,7 @@ def test_a_gallery_of_another_encoder_is_refused(known, tmp_path):
     ):
         assert ran.code == 1
         assert "was enrolled with the encoder" in ran.err
-        assert "--state NEW_DIR" in ran.err
+        assert "edge-gallery reembed --model FILE" in ran.err
         assert "Traceback" not in ran.err
     assert known.rows("media") == []
     assert DIM == 64

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,15 @@ def test_opencv_in_a_worker_has_its_limits(pool: DecodePool) -> None:
     options = pool.call(os.getenv, "OPENCV_FFMPEG_CAPTURE_OPTIONS").result()
     assert options is not None
     assert options.startswith("format_whitelist;")
+
+
+def test_a_killed_fork_server_costs_nothing() -> None:
+    with DecodePool(1) as pool:
+        pool.call(os.getpid).result()
+        server = forkserver._forkserver._forkserver_pid
+        os.kill(server, signal.SIGKILL)
+        os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+        assert pool.call(os.getppid).result() != server
 
 
 def test_a_worker_that_cannot_start_is_no_files_fault(monkeypatch: pytest.MonkeyPatch) -> None:

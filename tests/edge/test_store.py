@@ -37,7 +37,8 @@ def test_all_tables_of_the_design_are_there(store):
     tables = {row[0] for row in store.execute("SELECT name FROM sqlite_schema WHERE type='table'")}
     assert tables == {
         "deployment", "media", "media_path", "event", "detection", "observation", "review",
-        "individual", "exemplar", "gallery_log", "quarantine", "meta",
+        "individual", "exemplar", "gallery_log", "quarantine", "meta", "exemplar_embedding",
+        "detection_embedding", "said",
     }  # fmt: skip
 
 

@@ -126,3 +126,23 @@ def test_a_second_ctrl_c_does_not_wait_for_the_batch(known, monkeypatch):
     ran = known.watch()
     assert ran.code == 130
     assert "nothing is lost" in ran.err
+
+
+def test_scarce_memory_is_told_and_files_are_read_one_by_one(known, monkeypatch):
+    from edge import machine, watch
+
+    sizes = []
+    begin = watch.begin
+
+    def noted(pipeline, files):
+        sizes.append(len(files))
+        return begin(pipeline, files)
+
+    scarce = machine.Memory(total_bytes=2**30, available_bytes=50 * 2**20, swap_bytes=0)
+    monkeypatch.setattr(machine, "memory", lambda: scarce)
+    monkeypatch.setattr(watch, "begin", noted)
+    for shot in range(12):
+        save(known.inbox / f"{shot}.jpg", draw("A", shot=shot), f"2026-05-01 06:30:{shot:02}")
+    ran = known.watch()
+    assert sizes == [4, 4, 1, 1, 1, 1]  # two are begun before the first is looked back on
+    assert "only 50 MB of memory are left: files are read one at a time" in ran.err

@@ -22,7 +22,7 @@ from trainer.evaluation.trial import Trial
 SEEDS = (0, 1, 2, 3, 4)
 RULE = (
     f"threshold fitted on the gallery alone, as a device does (one encounter, else one picture, "
-    f"left out; {calibrate.STRANGERS_REFUSED:.0%} of strangers refused)"
+    f"left out; {1 - calibrate.DEFAULT.wrong_names:.0%} of strangers refused)"
 )
 
 
