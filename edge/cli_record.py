@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from edge import backup as copies
+from edge import restore as way_back
 from edge import store_media, store_report
 from edge.cli_common import StateOption, plain_errors
 from edge.errors import InputError, StateError
@@ -138,20 +139,20 @@ def restore(
     folder = find_state(state)
     with locked(folder):
         if file is not None:
-            restored = copies.restore_file(folder, file)
+            restored = way_back.restore_file(folder, file)
             crops = file.parent / "crops"
             if crops.is_dir() and not crops.samefile(folder.crops):
                 num_copied = copies.copy_crops(StateFolder(root=file.parent), folder.crops)
                 typer.echo(f"copied back {counted(num_copied, 'crop')}")
         else:
             _require_damaged(folder)
-            restored = copies.restore_newest(folder, without_backup)
+            restored = way_back.restore_newest(folder, without_backup)
     typer.echo(restored.sentence)
 
 
 def _require_damaged(folder: StateFolder) -> None:
     """Going back to a copy by mistake would lose what came after it."""
-    if copies.gone(folder) or not folder.database.is_file():
+    if way_back.gone(folder) or not folder.database.is_file():
         return
     try:
         store = open_store(folder.database)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.backup import open_checked
 from edge.cli_common import open_installed
 from edge.clock import Clock
 from edge.config import After, Settings
@@ -23,6 +22,7 @@ from edge.lines import others_line, summary_line
 from edge.logs import Log
 from edge.operation import Operation, operated
 from edge.pipeline import Pipeline
+from edge.restore import open_checked
 from edge.sightings import Judge
 from edge.signals import stopped_by_signals
 from edge.state import StateFolder, locked

@@ -13,16 +13,17 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import apsw
 
-from edge import store_people
+from edge import store_people, store_schema
 from edge.errors import StateError
 from edge.store_errors import ADVICE, as_state_error
+from edge.store_schema import get_meta as get_meta
+from edge.store_schema import put_meta as put_meta
 
 SCHEMA_VERSION = 5  # the last of the steps in edge/schema
 DECISIONS_KEY = "decisions"  # in meta: what the thresholds in force mean, as a sentence
@@ -174,8 +175,8 @@ def open_store(path: Path) -> Store:
     store = Store(path, _connect(path))
     try:
         _set_up_writer(store)
-        _migrate(store)
-        _check_version(store)
+        store_schema.migrate(store, SCHEMA_VERSION, now())
+        store_schema.check_version(store, SCHEMA_VERSION)
     except BaseException:
         store.close()
         raise
@@ -226,8 +227,8 @@ def open_reader(path: Path, older_too: bool = False) -> Store:
     store = Store(path, connection)
     try:
         _set_up(store)
-        if not (older_too and 0 < _version(store) < SCHEMA_VERSION):
-            _check_version(store)
+        if not (older_too and 0 < store_schema.version(store) < SCHEMA_VERSION):
+            store_schema.check_version(store, SCHEMA_VERSION)
     except BaseException:
         store.close()
         raise
@@ -254,57 +255,6 @@ def _set_up(store: Store) -> None:
         f"cache_size=-{_CACHE_KB}",
     ):
         store.execute(f"PRAGMA {setting}")
-
-
-def _migrate(store: Store) -> None:
-    """Takes every step of edge/schema that is missing, each in a transaction that records it."""
-    for number in range(_version(store) + 1, SCHEMA_VERSION + 1):
-        _take_step(store, number)
-
-
-def _take_step(store: Store, number: int) -> None:
-    step = resources.files("edge").joinpath(f"schema/{number:04}.sql").read_text(encoding="utf-8")
-    store.execute("PRAGMA foreign_keys=OFF")  # it is no switch inside a transaction
-    with store.transaction(keeps_people=False):
-        store.execute(step)
-        put_meta(store, "schema_version", str(number))
-        if number == 1:
-            put_meta(store, "created_at", now())
-        broken = store.execute("PRAGMA foreign_key_check")
-        assert not broken, broken
-    store.execute("PRAGMA foreign_keys=ON")
-
-
-def _version(store: Store) -> int:
-    """0 where there are no tables yet."""
-    if not store.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'"):
-        return 0
-    return int(get_meta(store, "schema_version") or 0)
-
-
-def _check_version(store: Store) -> None:
-    version = _version(store)
-    if version == SCHEMA_VERSION:
-        return
-    told = f"{store.path} has the schema version {version}, this program knows {SCHEMA_VERSION}; "
-    if version < SCHEMA_VERSION:
-        told += "start edge-watch or edge-gallery once, which bring it up to date"
-    else:
-        told += "use the release of fancl that wrote it, or a newer one"
-    raise StateError("other", told)
-
-
-def put_meta(store: Store, key: str, value: str) -> None:
-    store.execute(
-        "INSERT INTO meta (key, value) VALUES (?, ?) "
-        "ON CONFLICT DO UPDATE SET value = excluded.value",
-        (key, value),
-    )
-
-
-def get_meta(store: Store, key: str) -> str | None:
-    rows = store.execute("SELECT value FROM meta WHERE key = ?", (key,))
-    return str(rows[0][0]) if rows else None
 
 
 def now() -> str:

@@ -8,9 +8,10 @@ import threading
 
 import pytest
 
-from edge import backup
-from edge.backup import DailyBackup, make_backup, make_numbered_backup, open_checked
+from edge import backup, restore
+from edge.backup import DailyBackup, make_backup, make_numbered_backup
 from edge.errors import InputError, StateError
+from edge.restore import open_checked
 from edge.state import StateFolder, locked
 from edge.store import PAGE_BYTES, open_reader, open_store
 from edge.store_copy import check, check_thoroughly
@@ -200,8 +201,8 @@ def test_a_first_start_needs_no_backup(folder):
 def test_a_restore_that_was_cut_off_is_finished(filled, monkeypatch):
     _overwrite(filled, 0, b"x" * 4096)
     with monkeypatch.context() as patch:
-        patch.setattr(backup, "_finish_swap", lambda _: None)
-        backup.restore_newest(filled)
+        patch.setattr(restore, "_finish_swap", lambda _: None)
+        restore.restore_newest(filled)
     assert filled.restored.is_file()
     store, told = open_checked(filled)
     assert told is None
@@ -288,7 +289,7 @@ def test_restore_is_refused_while_edge_watch_runs_and_where_nothing_is_wrong(kno
 def test_a_damaged_copy_is_not_restored(filled, tmp_path):
     (tmp_path / "bad.db").write_bytes(b"bad" * 5000)
     with pytest.raises(InputError, match="is damaged itself"):
-        backup.restore_file(filled, tmp_path / "bad.db")
+        restore.restore_file(filled, tmp_path / "bad.db")
     assert _counts(filled)["media"] == 100
 
 
@@ -296,15 +297,17 @@ def test_what_can_be_read_is_kept_without_any_backup(filled):
     shutil.rmtree(filled.backups)
     before = _counts(filled)
     with pytest.raises(StateError, match="there is no whole backup"):
-        backup.restore_newest(filled)
-    assert "from no backup" in backup.restore_newest(filled, without_backup=True).sentence
+        restore.restore_newest(filled)
+    assert "from no backup" in restore.restore_newest(filled, without_backup=True).sentence
     assert _counts(filled) == before
     filled.database.write_bytes(b"nothing" * 5000)
     people = path_of(filled.database)
     kept = people.read_bytes()
-    assert "but for what people said" in backup.restore_newest(filled, without_backup=True).sentence
+    assert (
+        "but for what people said" in restore.restore_newest(filled, without_backup=True).sentence
+    )
     assert _counts(filled)["review"] == before["review"]
     people.write_bytes(b"nothing" + kept)
     filled.database.write_bytes(b"nothing" * 5000)
     with pytest.raises(StateError, match="nothing can be read"):
-        backup.restore_newest(filled, without_backup=True)
+        restore.restore_newest(filled, without_backup=True)

@@ -8,8 +8,9 @@ import apsw
 import pytest
 
 from edge.errors import StateError
-from edge.store import SCHEMA_VERSION, _take_step, open_reader, open_store
+from edge.store import SCHEMA_VERSION, now, open_reader, open_store
 from edge.store_copy import check_thoroughly
+from edge.store_schema import take_step
 
 STEPS = range(2, SCHEMA_VERSION + 1)
 
@@ -89,7 +90,7 @@ def test_a_crash_at_any_statement_of_a_step_leaves_the_old_version_or_the_new(tm
         _old(path, number - 1)
         store = _open_with(path, refuse_at(at))
         try:
-            _take_step(store, number)
+            take_step(store, number, now())
         except KeyboardInterrupt:
             version = store.execute("SELECT value FROM meta WHERE key = 'schema_version'")
             assert version in ([(str(number - 1),)], [(str(number),)])

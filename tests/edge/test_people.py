@@ -7,7 +7,8 @@ import shutil
 import apsw
 import pytest
 
-from edge.backup import make_numbered_backup, open_checked, restore_file
+from edge.backup import make_numbered_backup
+from edge.restore import open_checked, restore_file
 from edge.state import StateFolder
 from edge.store import open_store
 from edge.store_copy import check_thoroughly

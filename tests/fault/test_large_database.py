@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import backup
+from edge import backup, restore
 from edge.state import StateFolder, locked
 from edge.store import open_store
 from edge.store_copy import check_thoroughly
@@ -59,7 +59,7 @@ def test_a_large_database_is_restored_within_a_minute(tmp_path: Path) -> None:
             file.write(rng.randbytes(512))
     with locked(state):
         began = time.monotonic()
-        restored = backup.restore_newest(state)
+        restored = restore.restore_newest(state)
         seconds = time.monotonic() - began
     print(f"{size / 2**20:.0f} MB restored in {seconds:.1f} s, broken: {restored.broken_tables}")
     assert seconds <= RESTORED_SECONDS
