@@ -57,7 +57,7 @@ class Settings:
     rescan_seconds: float = 60.0  # the inbox is searched at least so often
     event_gap_seconds: float = 60.0  # a longer pause at one camera begins a new event
     min_confidence: float = 0.2  # boxes the detector is less sure of are left out
-    num_threads: int = 0  # for the encoder; 0: as many as there are cores
+    num_threads: int = 0  # crops embedded at the same time; 0: as many as there are cores
     num_decoders: int = 0  # processes that decode; 0: as many as there are cores
     archive_days: int = 0  # moved pictures are deleted after so many days; 0: never
     archive_min_free_mb: int = 0  # the oldest of them go while less is free; 0: never

@@ -7,6 +7,7 @@ is what a device runs. Does not cover accelerators: it runs on the CPU.
 from __future__ import annotations
 
 import importlib.metadata
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ class Encoder:
     def __init__(self, model_bytes: bytes, num_threads: int | None = None) -> None:
         """Raises ModelError when the file is not a model of this format or does not load.
 
-        Everything that bytes can tell is checked before onnxruntime gets them.
+        Everything that bytes can tell is checked before onnxruntime gets them. With `num_threads`
+        so many crops are embedded at the same time, each by one thread: a core that other work
+        takes away then delays one crop, not all, and an embedding does not depend on what else
+        is in its batch. Without it onnxruntime shares batches out as it likes.
         """
         onnxruntime_flavour()
         self.manifest: Manifest = model.read_manifest(model_bytes)
@@ -53,7 +57,9 @@ class Encoder:
                 f"{self.manifest.encoder_id[:12]}: the file is damaged; copy it again"
             )
         require_graph(model_bytes, self.manifest.input, self.manifest.embedding_dim)
-        self._session = _open_session(model_bytes, num_threads)
+        self._session = _open_session(model_bytes, None if num_threads is None else 1)
+        self._batch = _BATCH if num_threads is None else 1
+        self._threads = ThreadPoolExecutor(num_threads or 1, thread_name_prefix="embed")
 
     @property
     def provider(self) -> str:
@@ -68,10 +74,9 @@ class Encoder:
         spec = self.manifest.input
         if images_NHWC.shape[1:] != (spec.height, spec.width, 3):
             raise ValueError(f"crops of shape {images_NHWC.shape[1:]}, the model takes {spec}")
-        parts = [
-            self._run(images_NHWC[start : start + _BATCH])
-            for start in range(0, len(images_NHWC), _BATCH)
-        ]
+        starts = range(0, len(images_NHWC), self._batch)
+        batches = [images_NHWC[start : start + self._batch] for start in starts]
+        parts = list(self._threads.map(self._run, batches))
         if not parts:
             return np.zeros((0, self.manifest.embedding_dim), np.float32)
         return np.concatenate(parts)

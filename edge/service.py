@@ -70,7 +70,7 @@ def _open_given(inbox: Path, folder: StateFolder, settings: Settings) -> _Given:
     return _Given(
         inbox=Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds),
         boxes=BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None,
-        encoder=open_installed(settings.model, folder, settings.num_threads),
+        encoder=open_installed(settings.model, folder, settings.num_threads or _num_cores()),
     )
 
 
