@@ -73,14 +73,14 @@ def open_checked(state: StateFolder) -> tuple[Store, str | None]:
         )
     restored = _put_in_place(state, copy, is_merged=True)
     store = open_store(state.database)
-    store_people.keep(store)
+    store_people.keep(store, is_whole=True)
     return store, f"the database was damaged ({problem}): {restored.sentence}"
 
 
 def _in_step(store: Store) -> str | None:
     """What people said is the same in the database and in its second copy, whichever has more."""
     num_missing = store_merge.bring_back(store)
-    store_people.keep(store)
+    store_people.keep(store, is_whole=True)
     if not num_missing:
         return None
     return (

@@ -70,21 +70,24 @@ class Store:
         What people said is then in its second copy too, unless `keeps_people` is false.
         """
         self.execute("BEGIN IMMEDIATE")
-        listener = store_people.Listener(self._connection)
+        listener = None
         num_deferred = len(self._deferred)
         try:
+            if keeps_people:
+                listener = store_people.Listener(self, self._connection)
             for sql, values in self._deferred:
                 self.execute(sql, values)
             yield
             self.execute("COMMIT")
-            has_heard = listener.has_heard()
+            has_heard = listener is not None and listener.has_heard()
         except BaseException:
             self.roll_back()
             raise
         finally:
-            listener.close()
+            if listener is not None:
+                listener.close()
         del self._deferred[:num_deferred]
-        if keeps_people and has_heard:
+        if has_heard:
             store_people.keep(self)
 
     def defer(self, sql: str, values: tuple[Value, ...]) -> None:

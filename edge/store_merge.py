@@ -24,7 +24,7 @@ def merge(store: Store, damaged: Path) -> list[str] | None:
     with _in_bulk(store), store_people.attached_to_read(store, damaged) as has_people:
         with store.transaction(keeps_people=False), _without_triggers(store):
             indexes = _drop(store, "index", "NOT sql LIKE 'CREATE UNIQUE%'")
-            if has_people:
+            if has_people and store_people.num_missing(store):
                 store_people.take_back(store)
             broken = _all_tables(store, damaged)
             for sql in indexes:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Rows that a person's word stands for; what is there of them depends on the schema's version.
 _SPOKEN = ("individual", "exemplar", "exemplar_embedding", "said", "review", "gallery_log")
+DEVICE = "edge-watch"  # who the log says it was; what it says can be had again from pictures
 _APPEND_ONLY = frozenset({"review", "gallery_log"})
 # What a review needs to say something, by the events it speaks of.
 _SIGHTINGS = {
@@ -38,39 +39,47 @@ def path_of(database: Path) -> Path:
 
 
 class Listener:
-    """Notices whether a transaction changes what people said."""
+    """Notices whether a person speaks in a transaction; the device writes into the log too."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, store: Store, connection: apsw.Connection) -> None:
+        self._store = store
+        self._last = store.execute("SELECT coalesce(max(seq), 0) FROM gallery_log")[0][0]
         self._session = apsw.Session(connection, "main")
-        for table in _SPOKEN:
+        for table in ("review", "exemplar_embedding"):
             self._session.attach(table)
 
     def has_heard(self) -> bool:
-        return not self._session.is_empty
+        return not self._session.is_empty or bool(
+            self._store.execute(
+                "SELECT 1 FROM gallery_log WHERE seq > ? AND who <> ? LIMIT 1",
+                (self._last, DEVICE),
+            )
+        )
 
     def close(self) -> None:
         self._session.close()
 
 
-def keep(store: Store) -> None:
+def keep(store: Store, is_whole: bool = False) -> None:
     """Brings the copy in step; what is in step already is only read.
 
+    `is_whole`: the database is known to have all that people said, so what it lacks goes.
     A copy that is damaged itself is made anew. Raises StateError.
     """
     try:
-        _keep(store)
+        _keep(store, is_whole)
     except StateError as error:
         if error.kind != "damaged" or _is_whole(path_of(store.path)):
             raise
         path_of(store.path).unlink()
-        _keep(store)
+        _keep(store, is_whole)
 
 
-def _keep(store: Store) -> None:
+def _keep(store: Store, is_whole: bool) -> None:
     with _attached(store):
         store.execute("BEGIN IMMEDIATE")
         try:
-            _copy(store)
+            _copy(store, is_whole)
             store.execute("COMMIT")
         except BaseException:
             store.roll_back()
@@ -91,7 +100,7 @@ def _attached(store: Store) -> Iterator[None]:
         store.execute("DETACH people")
 
 
-def _copy(store: Store) -> None:
+def _copy(store: Store, is_whole: bool) -> None:
     """Sightings of reviews that are not there yet, then the words themselves."""
     spoken = [table for table in _SPOKEN if _columns(store, "main", table)]
     for table in (*spoken, *_SIGHTINGS):
@@ -110,7 +119,7 @@ def _copy(store: Store) -> None:
     store.execute("DROP TABLE temp.touched")
     store.execute("DROP TABLE temp.pictured")
     for table in spoken:
-        if table not in _APPEND_ONLY:
+        if is_whole or table not in _APPEND_ONLY:
             _drop_gone(store, table)
         _put(store, table, "true")
 
@@ -185,12 +194,17 @@ def _is_of_this_schema(store: Store) -> bool:
 
 
 def num_missing(store: Store) -> int:
-    """Words of the copy, attached as `people`, that the database itself lacks."""
-    return sum(
-        int(store.execute(f"SELECT count(*) FROM people.{table} WHERE {key} NOT IN "
-                          f"(SELECT {key} FROM main.{table})")[0][0])
-        for table, key in (("review", "review_id"), ("gallery_log", "entry_id"))
-    )  # fmt: skip
+    """What people said that is in the copy, attached as `people`, and not in the database."""
+    reviews = store.execute(
+        "SELECT count(*) FROM people.review WHERE review_id NOT IN (SELECT review_id FROM "
+        "main.review)"
+    )
+    entries = store.execute(
+        "SELECT count(*) FROM people.gallery_log WHERE who <> ? AND entry_id NOT IN "
+        "(SELECT entry_id FROM main.gallery_log)",
+        (DEVICE,),
+    )
+    return int(reviews[0][0]) + int(entries[0][0])
 
 
 def take_back(store: Store) -> None:

@@ -7,12 +7,13 @@ import shutil
 import apsw
 import pytest
 
+from edge import curate, store_log
 from edge.backup import make_numbered_backup
 from edge.restore import open_checked, restore_file
 from edge.state import StateFolder
 from edge.store import open_store
 from edge.store_copy import check_thoroughly
-from edge.store_people import keep, path_of
+from edge.store_people import DEVICE, keep, path_of
 
 from .filled import claim, enroll, fill, record, review
 
@@ -43,13 +44,23 @@ def test_a_review_is_in_the_copy_when_its_transaction_is_over_with_all_it_speaks
     store.close()
 
 
-def test_what_was_taken_out_of_the_gallery_is_out_of_the_copy(folder):
+def test_what_a_person_undoes_is_undone_in_the_copy(folder):
     store = open_store(folder.database)
     enroll(store, "Amba", 1, 2)
     assert len(_copied(folder, "exemplar")) == 2
+    with store.transaction(), store_log.editing(store, "tester") as editor:
+        curate.undo(editor, editor.entries[-1].entry_id, with_later=False)
+    assert _copied(folder, "exemplar") == []
+    store.close()
+
+
+def test_what_the_device_names_by_itself_goes_with_the_next_word_of_a_person(folder):
+    store = open_store(folder.database)
     with store.transaction():
-        store.execute("DELETE FROM exemplar WHERE display LIKE '%00001.jpg'")
-    assert len(_copied(folder, "exemplar")) == 1
+        curate.mint(store, "new-1", DEVICE)
+    assert not path_of(folder.database).exists()
+    enroll(store, "Amba", 1)
+    assert len(_copied(folder, "individual")) == 2
     store.close()
 
 

@@ -18,7 +18,9 @@ NUM_OFFSETS = 200 if FULL else 20
 ZEROED_BYTES = 512  # a sector
 TABLES = ("media", "media_path", "quarantine", "event", "detection", "observation")
 # What a second run over the same pictures makes anew.
-MADE_ANEW = ("event_id", "observation_id", "detection_id", "seq", "attempts", "boot_id")
+MADE_ANEW = ("event_id", "observation_id", "detection_id", "seq", "attempts", "boot_id",
+    "individual_id", "best_individual_id", "runner_up_id",
+)  # fmt: skip
 TIMES = ("captured_at", "start_at", "end_at")  # of the cameras; all other times are of the run
 
 
