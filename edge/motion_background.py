@@ -1,0 +1,174 @@
+"""What one camera sees by one light when nothing is there, learned an event at a time.
+
+Each pixel votes for what it mostly shows: a main value and a rival, each with its votes, so that
+animals in the first pictures are outvoted. Does not cover finding anything (`edge.motion`).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import StateError
+from edge.motion_features import Mask, Plane, Planes, difference
+
+_MAGIC, _VERSION = b"FMB", 1
+_HEADER = struct.Struct("<3sBBHHHd")  # magic, version, planes, height, width, strangers, last event
+_STEPS = np.array([0.012, 0.025, 0.006, 0.006], np.float32)  # of the stored numbers
+_MIDDLES = np.array([0.0, 4.0, 0.0, 0.0], np.float32)  # a stored 0 means this
+_VOTE = 8.0  # stored units a vote
+_MOST_VOTES = 20.0
+_DOUBT = 0.25  # votes for what an animal may have covered
+_CALM_STEP = 16.0  # stored units of usual difference
+AGREES = 4.0  # a difference below this is the same thing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """The memory of one view; every array as it is stored, so that bytes give the same boxes."""
+
+    main: NDArray[np.int8]  # [4, height, width]
+    rival: NDArray[np.int8]
+    votes_main: NDArray[np.uint8]  # [height, width], in eighths
+    votes_rival: NDArray[np.uint8]
+    calm: NDArray[np.uint8]  # usual difference where nothing was found, in sixteenths
+    strangers: int  # events in a row that looked like another view
+    last_at: float  # seconds since 1970 of the last picture, by the camera's clock
+
+    def planes(self) -> Planes:
+        return _widen(self.main)
+
+    def known(self) -> Plane:
+        """Votes for the main value, [height, width]."""
+        return self.votes_main.astype(np.float32) / np.float32(_VOTE)
+
+    def usual(self) -> Plane:
+        """The difference to be expected of moving grass and leaves, 1 or more."""
+        return np.maximum(self.calm.astype(np.float32) / np.float32(_CALM_STEP), np.float32(1.0))
+
+    def to_bytes(self) -> bytes:
+        head = _HEADER.pack(
+            _MAGIC, _VERSION, *self.main.shape, self.strangers, self.last_at
+        )
+        parts = (self.main, self.rival, self.votes_main, self.votes_rival, self.calm)
+        return head + zlib.compress(b"".join(part.tobytes() for part in parts), 6)
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Background:
+        """Raises StateError where the bytes are not such a memory."""
+        try:
+            magic, version, num, height, width, strangers, last_at = _HEADER.unpack_from(data)
+            if (magic, version) != (_MAGIC, _VERSION):
+                raise ValueError(f"it begins with {magic!r}, version {version}")
+            raw = np.frombuffer(zlib.decompress(data[_HEADER.size :]), np.uint8)
+            planes, rest = np.split(raw, [2 * num * height * width])
+            main, rival = planes.view(np.int8).reshape(2, num, height, width)
+            votes_main, votes_rival, calm = rest.reshape(3, height, width)
+        except (struct.error, zlib.error, ValueError) as error:
+            raise StateError(
+                "damaged",
+                f"a camera's background in the database cannot be read ({error}): delete the rows "
+                "of motion_background, the cameras are learned anew",
+            ) from error
+        return Background(
+            main=main,
+            rival=rival,
+            votes_main=votes_main,
+            votes_rival=votes_rival,
+            calm=calm,
+            strangers=strangers,
+            last_at=last_at,
+        )
+
+
+def start(seen: Planes, moving: Mask, at: datetime) -> Background:
+    """The memory after a first event; `moving` is 1 where something may have stood before it."""
+    votes = np.where(moving > 0, _DOUBT, 1.0)
+    return Background(
+        main=_narrow(seen),
+        rival=np.zeros(seen.shape, np.int8),
+        votes_main=_as_votes(votes),
+        votes_rival=np.zeros(moving.shape, np.uint8),
+        calm=np.full(moving.shape, int(_CALM_STEP), np.uint8),
+        strangers=0,
+        last_at=seconds(at),
+    )
+
+
+def learn(memory: Background, seen: Planes, apart: Plane, found: Mask, at: datetime) -> Background:
+    """The memory after one more event.
+
+    `seen` is what the event showed, `apart` its difference from the main value, `found` is 1
+    where something was found: nothing is learned there once the place is known.
+    """
+    main, rival = memory.planes(), _widen(memory.rival)
+    votes, rival_votes = memory.known(), memory.votes_rival / np.float32(_VOTE)
+    free = found == 0
+    same = (apart < AGREES * memory.usual()) & free
+    doubtful = ~free & (votes >= 1.0)
+    like_rival = ~same & (difference(seen, rival) < AGREES) & (rival_votes > 0)
+    vote = np.where(free, 1.0, _DOUBT).astype(np.float32)
+
+    share = np.maximum(1.0 / (votes + 1.0), 0.1)
+    _blend(main, seen, share, same)
+    votes = np.where(same, np.minimum(votes + 1.0, _MOST_VOTES), votes)
+    _blend(rival, seen, np.maximum(vote / (rival_votes + vote), 0.1), like_rival & ~doubtful)
+    fresh = ~same & ~like_rival & ~doubtful
+    rival[:, fresh] = seen[:, fresh]
+    rival_votes = np.where(fresh, vote, rival_votes)
+    rival_votes = np.where(like_rival & ~doubtful, rival_votes + vote, rival_votes)
+    votes = np.where(~same & free, np.maximum(votes - 0.5, 0.0), votes)
+
+    wins = rival_votes > votes
+    main[:, wins], rival[:, wins] = rival[:, wins], main[:, wins]
+    votes, rival_votes = np.where(wins, rival_votes, votes), np.where(wins, votes, rival_votes)
+    return replace(
+        memory,
+        main=_narrow(main),
+        rival=_narrow(rival),
+        votes_main=_as_votes(votes),
+        votes_rival=_as_votes(np.minimum(rival_votes, _MOST_VOTES)),
+        calm=_calm(memory, apart, same),
+        strangers=0,
+        last_at=seconds(at),
+    )
+
+
+def seconds(at: datetime) -> float:
+    """Of the camera's own clock, whatever zone this machine is in."""
+    return at.replace(tzinfo=at.tzinfo or timezone.utc).timestamp()
+
+
+def _calm(memory: Background, apart: Plane, same: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    before = memory.calm / np.float32(_CALM_STEP)
+    now = np.where(same, np.minimum(apart, 3 * AGREES), before)
+    smooth = cv2.blur(now.astype(np.float32), (7, 7))
+    after = (0.85 * before + 0.15 * smooth) * _CALM_STEP
+    return np.asarray(np.clip(np.rint(after), 0, 255), np.uint8)
+
+
+def _blend(
+    planes: Planes, seen: Planes, share: NDArray[np.floating], where: NDArray[np.bool_]
+) -> None:
+    planes += (seen - planes) * (share * where).astype(np.float32)
+
+
+def _widen(stored: NDArray[np.int8]) -> Planes:
+    return np.asarray(
+        stored * _STEPS[: len(stored), None, None] + _MIDDLES[: len(stored), None, None], np.float32
+    )
+
+
+def _narrow(planes: Planes) -> NDArray[np.int8]:
+    scaled = (planes - _MIDDLES[: len(planes), None, None]) / _STEPS[: len(planes), None, None]
+    return np.asarray(np.clip(np.rint(scaled), -127, 127), np.int8)
+
+
+def _as_votes(votes: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return np.asarray(np.clip(np.rint(votes * _VOTE), 0, 255), np.uint8)
