@@ -22,10 +22,12 @@ _MAGIC, _VERSION = b"FMB", 1
 _HEADER = struct.Struct("<3sBBHHHd")  # magic, version, planes, height, width, strangers, last event
 _STEPS = np.array([0.012, 0.025, 0.006, 0.006], np.float32)  # of the stored numbers
 _MIDDLES = np.array([0.0, 4.0, 0.0, 0.0], np.float32)  # a stored 0 means this
-_VOTE = 8.0  # stored units a vote
-_MOST_VOTES = 20.0
-_DOUBT = 0.25  # votes for what an animal may have covered
-_CALM_STEP = 16.0  # stored units of usual difference
+_VOTE = np.float32(8.0)  # stored units a vote
+_MOST_VOTES = np.float32(20.0)
+_DOUBT = np.float32(0.25)  # votes for what an animal may have covered
+_DECAY = np.float32(0.5)  # votes lost by an event that showed something else
+_LEAST_SHARE = np.float32(0.1)  # of a new value: the light of the season is followed
+_CALM_STEP = np.float32(16.0)  # stored units of usual difference
 AGREES = 4.0  # a difference below this is the same thing
 
 
@@ -44,18 +46,16 @@ class Background:
     def planes(self) -> Planes:
         return _widen(self.main)
 
-    def known(self) -> Plane:
-        """Votes for the main value, [height, width]."""
-        return self.votes_main.astype(np.float32) / np.float32(_VOTE)
+    def is_known(self) -> Mask:
+        """1 where an animal of the first event cannot have been mistaken for the background."""
+        return (self.votes_main >= _VOTE).astype(np.uint8)
 
-    def usual(self) -> Plane:
+    def unrest(self) -> Plane:
         """The difference to be expected of moving grass and leaves, 1 or more."""
-        return np.maximum(self.calm.astype(np.float32) / np.float32(_CALM_STEP), np.float32(1.0))
+        return np.maximum(self.calm / _CALM_STEP, np.float32(1.0))
 
     def to_bytes(self) -> bytes:
-        head = _HEADER.pack(
-            _MAGIC, _VERSION, *self.main.shape, self.strangers, self.last_at
-        )
+        head = _HEADER.pack(_MAGIC, _VERSION, *self.main.shape, self.strangers, self.last_at)
         parts = (self.main, self.rival, self.votes_main, self.votes_rival, self.calm)
         return head + zlib.compress(b"".join(part.tobytes() for part in parts), 6)
 
@@ -89,54 +89,50 @@ class Background:
 
 def start(seen: Planes, moving: Mask, at: datetime) -> Background:
     """The memory after a first event; `moving` is 1 where something may have stood before it."""
-    votes = np.where(moving > 0, _DOUBT, 1.0)
+    votes = np.where(moving > 0, _DOUBT, np.float32(1.0))
     return Background(
         main=_narrow(seen),
         rival=np.zeros(seen.shape, np.int8),
         votes_main=_as_votes(votes),
         votes_rival=np.zeros(moving.shape, np.uint8),
-        calm=np.full(moving.shape, int(_CALM_STEP), np.uint8),
+        calm=np.full(moving.shape, _CALM_STEP, np.uint8),
         strangers=0,
         last_at=seconds(at),
     )
 
 
-def learn(memory: Background, seen: Planes, apart: Plane, found: Mask, at: datetime) -> Background:
-    """The memory after one more event.
+def learn(
+    memory: Background, main: Planes, seen: Planes, apart: Plane, found: Mask, same_event: bool
+) -> Background:
+    """The memory after one more event, or after more of the same: then it gets no new rivals.
 
-    `seen` is what the event showed, `apart` its difference from the main value, `found` is 1
-    where something was found: nothing is learned there once the place is known.
+    `main` is the memory's main value unpacked, `seen` what the event showed, `apart` how far it
+    is from the main value, `found` 1 where something was found: little is learned there.
     """
-    main, rival = memory.planes(), _widen(memory.rival)
-    votes, rival_votes = memory.known(), memory.votes_rival / np.float32(_VOTE)
+    rival = _widen(memory.rival)
+    votes, rival_votes = memory.votes_main / _VOTE, memory.votes_rival / _VOTE
     free = found == 0
-    same = (apart < AGREES * memory.usual()) & free
-    doubtful = ~free & (votes >= 1.0)
-    like_rival = ~same & (difference(seen, rival) < AGREES) & (rival_votes > 0)
-    vote = np.where(free, 1.0, _DOUBT).astype(np.float32)
+    same = (apart < AGREES * memory.unrest()) & free
+    open_ = ~same & (free | (votes < 1.0)) & (not same_event)
+    like_rival = open_ & (rival_votes > 0) & (difference(seen, rival) < AGREES)
+    fresh = open_ & ~like_rival
+    vote = np.where(free, np.float32(1.0), _DOUBT)
 
-    share = np.maximum(1.0 / (votes + 1.0), 0.1)
-    _blend(main, seen, share, same)
-    votes = np.where(same, np.minimum(votes + 1.0, _MOST_VOTES), votes)
-    _blend(rival, seen, np.maximum(vote / (rival_votes + vote), 0.1), like_rival & ~doubtful)
-    fresh = ~same & ~like_rival & ~doubtful
-    rival[:, fresh] = seen[:, fresh]
-    rival_votes = np.where(fresh, vote, rival_votes)
-    rival_votes = np.where(like_rival & ~doubtful, rival_votes + vote, rival_votes)
-    votes = np.where(~same & free, np.maximum(votes - 0.5, 0.0), votes)
-
+    main = _blend(main, seen, np.maximum(1 / (votes + 1), _LEAST_SHARE), same)
+    rival = _blend(rival, seen, np.maximum(vote / (rival_votes + vote), _LEAST_SHARE), like_rival)
+    rival = np.where(fresh, seen, rival)
+    votes = np.where(same, votes + 1, np.where(open_ & free, votes - _DECAY, votes))
+    rival_votes = np.where(fresh, vote, np.where(like_rival, rival_votes + vote, rival_votes))
     wins = rival_votes > votes
-    main[:, wins], rival[:, wins] = rival[:, wins], main[:, wins]
+    main, rival = np.where(wins, rival, main), np.where(wins, main, rival)
     votes, rival_votes = np.where(wins, rival_votes, votes), np.where(wins, votes, rival_votes)
     return replace(
         memory,
         main=_narrow(main),
         rival=_narrow(rival),
         votes_main=_as_votes(votes),
-        votes_rival=_as_votes(np.minimum(rival_votes, _MOST_VOTES)),
+        votes_rival=_as_votes(rival_votes),
         calm=_calm(memory, apart, same),
-        strangers=0,
-        last_at=seconds(at),
     )
 
 
@@ -146,17 +142,15 @@ def seconds(at: datetime) -> float:
 
 
 def _calm(memory: Background, apart: Plane, same: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    before = memory.calm / np.float32(_CALM_STEP)
+    before = memory.calm / _CALM_STEP
     now = np.where(same, np.minimum(apart, 3 * AGREES), before)
-    smooth = cv2.blur(now.astype(np.float32), (7, 7))
+    smooth = cv2.blur(now, (7, 7))
     after = (0.85 * before + 0.15 * smooth) * _CALM_STEP
     return np.asarray(np.clip(np.rint(after), 0, 255), np.uint8)
 
 
-def _blend(
-    planes: Planes, seen: Planes, share: NDArray[np.floating], where: NDArray[np.bool_]
-) -> None:
-    planes += (seen - planes) * (share * where).astype(np.float32)
+def _blend(planes: Planes, seen: Planes, share: Plane, where: NDArray[np.bool_]) -> Planes:
+    return planes + (seen - planes) * (share * where)
 
 
 def _widen(stored: NDArray[np.int8]) -> Planes:
@@ -170,5 +164,6 @@ def _narrow(planes: Planes) -> NDArray[np.int8]:
     return np.asarray(np.clip(np.rint(scaled), -127, 127), np.int8)
 
 
-def _as_votes(votes: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.asarray(np.clip(np.rint(votes * _VOTE), 0, 255), np.uint8)
+def _as_votes(votes: Plane) -> NDArray[np.uint8]:
+    kept = np.clip(votes, np.float32(0), _MOST_VOTES)
+    return np.asarray(np.rint(kept * _VOTE), np.uint8)

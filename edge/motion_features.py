@@ -33,9 +33,9 @@ def is_infrared(image_HWC: Image) -> bool:
 
 def planes_of(image_HWC: Image, infrared: bool) -> Planes:
     """The planes of a picture, float32 [4, height, width], or [2, height, width] of infrared."""
-    offset = _OFFSET[2 if infrared else 4]
-    log_HWC = np.log(cv2.GaussianBlur(image_HWC, (3, 3), 0).astype(np.float32) + offset)
-    red, green, blue = cv2.split(log_HWC)
+    table = np.log(np.arange(256, dtype=np.float32) + _OFFSET[2 if infrared else 4])
+    smooth_HWC = cv2.GaussianBlur(image_HWC, (3, 3), 0)
+    red, green, blue = (cv2.LUT(one, table) for one in cv2.split(smooth_HWC))
     bright = (red + green + blue) / 3.0
     coarse = cv2.blur(bright, (_COARSE, _COARSE))
     planes = np.empty((2 if infrared else 4, *image_HWC.shape[:2]), np.float32)
@@ -57,9 +57,9 @@ def difference(one: Planes, other: Planes) -> Plane:
     total = np.zeros(one.shape[1:], np.float32)
     for at, cap in enumerate(_CAPS[num]):
         apart = one[at] - other[at]
-        sample = apart[::4, ::4]
-        middle = float(np.median(sample))
-        spread = 1.4826 * float(np.median(np.abs(sample - middle)))
+        sample = apart[2::6, 2::6].ravel()
+        middle = _middle(sample)
+        spread = 1.4826 * _middle(np.abs(sample - middle))
         apart -= middle
         apart /= max(spread, _LEAST_SPREAD[at])
         np.multiply(apart, apart, out=apart)
@@ -67,6 +67,10 @@ def difference(one: Planes, other: Planes) -> Plane:
         total += apart
     total /= num
     return np.asarray(cv2.blur(total, (5, 5)), np.float32)
+
+
+def _middle(values: NDArray[np.float32]) -> float:
+    return float(np.sort(values)[len(values) // 2])  # np.median takes ten times as long
 
 
 def likeness(one: Planes, other: Planes) -> float:
