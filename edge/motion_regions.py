@@ -17,6 +17,7 @@ _NEW, _MOVES = 4.5, 5.0  # differences from which a pixel is new, or moves
 _REACH = 0.024  # of the picture's width: how far from what moves its body may be
 _LEAST_AREA = 0.003  # of the picture
 _JOIN = 0.014  # of the picture's width: parts of one animal are less than twice that apart
+_RIM = 0.5  # of a region's mean difference; less is around the animal, not of it
 # Strengths (mean difference times the root of the share of the picture) believed by half. What
 # stands still all through an event may be a branch: it must be six times as strong.
 _DOUBT_MOVING, _DOUBT_STILL = 1.1, 6.0
@@ -58,9 +59,16 @@ def _boxes(mask: Mask, strength: Plane, doubt: float) -> list[FoundObject]:
         mine: Mask = ((labels == label) & (mask > 0)).astype(np.uint8)
         strong = cv2.mean(strength, mine)[0] * share**0.5
         confidence = strong / (strong + doubt)
-        box = _relative(cv2.boundingRect(mine), height, width)
+        box = _relative(cv2.boundingRect(_core(mine, strength)), height, width)
         objects.append(FoundObject(box=box, observation_type="animal", confidence=confidence))
     return objects
+
+
+def _core(mine: Mask, strength: Plane) -> Mask:
+    """The region without its weak rim: ripples around a wader, grass that an animal brushes."""
+    weak = _RIM * cv2.mean(strength, mine)[0]
+    core = _tidy(mine & (strength > weak).astype(np.uint8))
+    return core if core.any() else mine
 
 
 def _relative(rectangle: tuple[int, int, int, int] | cv2.typing.Rect, rows: int, cols: int) -> Box:
