@@ -27,7 +27,10 @@ _MOST_VOTES = np.float32(20.0)
 _DOUBT = np.float32(0.25)  # votes for what an animal may have covered
 _DECAY = np.float32(0.5)  # votes lost by an event that showed something else
 _LEAST_SHARE = np.float32(0.1)  # of a new value: the light of the season is followed
-_CALM_STEP = np.float32(16.0)  # stored units of usual difference
+_CALM_SHARE = np.float32(0.15)  # of one event in what is the usual difference
+_FOUND_SHARE = 0.004  # likewise where it is large: grass is found until it was found thirty times
+_MOST_CALM = 12.0
+_CALM_STEP = np.float32(1024.0)  # stored units of usual difference
 AGREES = 4.0  # a difference below this is the same thing
 
 
@@ -39,7 +42,7 @@ class Background:
     rival: NDArray[np.int8]
     votes_main: NDArray[np.uint8]  # [height, width], in eighths
     votes_rival: NDArray[np.uint8]
-    calm: NDArray[np.uint8]  # usual difference where nothing was found, in sixteenths
+    calm: NDArray[np.uint16]  # usual difference, in 1/1024
     strangers: int  # events in a row that looked like another view
     last_at: float  # seconds since 1970 of the last picture, by the camera's clock
 
@@ -69,7 +72,9 @@ class Background:
             raw = np.frombuffer(zlib.decompress(data[_HEADER.size :]), np.uint8)
             planes, rest = np.split(raw, [2 * num * height * width])
             main, rival = planes.view(np.int8).reshape(2, num, height, width)
-            votes_main, votes_rival, calm = rest.reshape(3, height, width)
+            votes, rest = np.split(rest, [2 * height * width])
+            votes_main, votes_rival = votes.reshape(2, height, width)
+            calm = rest.view(np.uint16).reshape(height, width)
         except (struct.error, zlib.error, ValueError) as error:
             raise StateError(
                 "damaged",
@@ -95,7 +100,7 @@ def start(seen: Planes, moving: Mask, at: datetime) -> Background:
         rival=np.zeros(seen.shape, np.int8),
         votes_main=_as_votes(votes),
         votes_rival=np.zeros(moving.shape, np.uint8),
-        calm=np.full(moving.shape, _CALM_STEP, np.uint8),
+        calm=np.full(moving.shape, _CALM_STEP, np.uint16),
         strangers=0,
         last_at=seconds(at),
     )
@@ -132,7 +137,7 @@ def learn(
         rival=_narrow(rival),
         votes_main=_as_votes(votes),
         votes_rival=_as_votes(rival_votes),
-        calm=_calm(memory, apart, same),
+        calm=_calm(memory, apart, same, 0.0 if same_event else _FOUND_SHARE),
     )
 
 
@@ -141,12 +146,14 @@ def seconds(at: datetime) -> float:
     return at.replace(tzinfo=at.tzinfo or timezone.utc).timestamp()
 
 
-def _calm(memory: Background, apart: Plane, same: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _calm(
+    memory: Background, apart: Plane, same: NDArray[np.bool_], other_share: float
+) -> NDArray[np.uint16]:
     before = memory.calm / _CALM_STEP
-    now = np.where(same, np.minimum(apart, 3 * AGREES), before)
-    smooth = cv2.blur(now, (7, 7))
-    after = (0.85 * before + 0.15 * smooth) * _CALM_STEP
-    return np.asarray(np.clip(np.rint(after), 0, 255), np.uint8)
+    now = cv2.blur(np.minimum(apart, _MOST_CALM), (7, 7))
+    share = np.where(same, _CALM_SHARE, np.float32(other_share))
+    after = (before + share * (now - before)) * _CALM_STEP
+    return np.asarray(np.rint(after), np.uint16)
 
 
 def _blend(planes: Planes, seen: Planes, share: Plane, where: NDArray[np.bool_]) -> Planes:
