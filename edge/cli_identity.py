@@ -15,7 +15,7 @@ from edge.gallery import Gallery, fit_thresholds, keep_wanted_rates, open_galler
 from edge.state import find_state, locked
 from edge.store import open_reader, open_store
 from edge.store_identity import ExemplarLabel
-from edge.text import counted, printable
+from edge.text import counted, printable, quoted
 
 _MAX_TOLD = 20  # suggestions of one kind
 _MIN_OF_A_FLANK = 2  # exemplars
@@ -124,18 +124,18 @@ def _similar(gallery: Gallery, shown: list[str], labels: list[ExemplarLabel]) ->
     lines = [
         f"likely wrong label: {labels[one.exemplar].display} of {shown[one.own]} looks like "
         f"{shown[one.better]} ({one.margin:.2f} closer). Mend: edge-gallery move "
-        f"{labels[one.exemplar].exemplar_id} {_quoted(shown[one.better])}"
+        f"{labels[one.exemplar].exemplar_id} {quoted(shown[one.better])}"
         for one in gallery_doctor.wrong_labels(reference)[:_MAX_TOLD]
     ]
     lines += [
         f"likely one animal with two names: {shown[one.first]} and {shown[one.second]}. Mend: "
-        f"edge-gallery merge {_quoted(shown[one.second])} {_quoted(shown[one.first])}"
+        f"edge-gallery merge {quoted(shown[one.second])} {quoted(shown[one.first])}"
         for one in gallery_doctor.duplicates(reference)[:_MAX_TOLD]
     ]
     lines += [
         f"confusing: {labels[one.exemplar].display} of {shown[one.own]} is the nearest to "
         f"{counted(one.num_events, 'visit')} of {shown[one.other]}. Mend: edge-gallery split "
-        f"{_quoted(shown[one.own])} {labels[one.exemplar].exemplar_id}"
+        f"{quoted(shown[one.own])} {labels[one.exemplar].exemplar_id}"
         for one in gallery_doctor.confusing(reference)[:_MAX_TOLD]
     ]
     return lines
@@ -155,7 +155,3 @@ def _gaps(shown: list[str], gallery: Gallery, labels: list[ExemplarLabel]) -> li
             if flanks.count(side) < _MIN_OF_A_FLANK
         ]
     return lines
-
-
-def _quoted(name: str) -> str:
-    return "'" + name.replace("'", "'\\''") + "'"
