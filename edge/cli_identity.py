@@ -121,17 +121,23 @@ def _doctor(model: ModelOption = None, state: StateOption = None) -> None:
 
 def _similar(gallery: Gallery, shown: list[str], labels: list[ExemplarLabel]) -> list[str]:
     reference = gallery.reference()
+    wrong = gallery_doctor.wrong_labels(reference)
     lines = [
         f"likely wrong label: {labels[one.exemplar].display} of {shown[one.own]} looks like "
         f"{shown[one.better]} ({one.margin:.2f} closer). Mend: edge-gallery move "
         f"{labels[one.exemplar].exemplar_id} {quoted(shown[one.better])}"
-        for one in gallery_doctor.wrong_labels(reference)[:_MAX_TOLD]
+        for one in wrong[:_MAX_TOLD]
     ]
     lines += [
         f"likely one animal with two names: {shown[one.first]} and {shown[one.second]}. Mend: "
         f"edge-gallery merge {quoted(shown[one.second])} {quoted(shown[one.first])}"
-        for one in gallery_doctor.duplicates(reference)[:_MAX_TOLD]
+        for one in gallery_doctor.duplicates(reference, wrong)[:_MAX_TOLD]
     ]
+    if not gallery_doctor.enough_for_duplicates(reference):
+        lines.append(
+            f"animals with two names were not looked for: {counted(len(labels), 'picture')} are "
+            f"too few to tell, {gallery_doctor.MIN_EXEMPLARS} are needed"
+        )
     lines += [
         f"confusing: {labels[one.exemplar].display} of {shown[one.own]} is the nearest to "
         f"{counted(one.num_events, 'visit')} of {shown[one.other]}. Mend: edge-gallery split "
