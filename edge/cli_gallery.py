@@ -36,7 +36,8 @@ from edge.cli_common import (
 )
 from edge.enroll import Candidate, Enrolment, enroll, read_candidates
 from edge.errors import GalleryError, InputError
-from edge.gallery import explain, fit_thresholds, open_gallery
+from edge.fitted import kept_thresholds
+from edge.gallery import explain, open_gallery
 from edge.gallery_state import Entry, GalleryState, Individual
 from edge.history import tell
 from edge.state import find_state, locked
@@ -108,7 +109,7 @@ def _enroll(
             _tell(done, candidates)
             _tell_lines("left out, as it lies in no individual's folder", found.nameless)
             gallery = open_gallery(store, encoder.manifest)
-            thresholds = fit_thresholds(gallery, encoder.manifest)
+            thresholds = kept_thresholds(store, gallery, encoder.manifest)
         finally:
             store.close()
     num_individuals = len(gallery.individual_ids)
