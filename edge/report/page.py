@@ -58,7 +58,9 @@ _SECTIONS = (
         tile="please look",
         css_class="review",
         decisions=frozenset({"review"}),
-        intro="The pictures do not settle which animal this is. Compare them and judge yourself.",
+        intro="The pictures do not settle which animal this is. Compare them, then say who it is: "
+        "<code>edge-gallery confirm EVENT</code> where the first name is right, else "
+        "<code>edge-gallery assign EVENT NAME</code>.",
     ),
     _Section(
         anchor="new",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from .conftest import draw, save
 
 
@@ -66,13 +64,9 @@ def test_a_merged_animal_keeps_its_pictures_on_the_page(known, tmp_path):
     assert page(known, tmp_path).count("data:image/jpeg") == before
 
 
-@pytest.fixture
-def twice(known):
-    """One stranger minted twice, as its second visit was decided before the first one came."""
-    for day, animal in ((2, "X"), (1, "Y")):
+def test_new_animals_that_are_not_alike_are_not_proposed_to_be_one(known):
+    for day, animal in ((1, "X"), (2, "Y")):
         assert visit(known, animal, day)["decision"] == "new"
-    return known
-
-
-def test_new_animals_that_are_not_alike_are_not_proposed_to_be_one(twice):
-    assert done(twice, "list", "--proposals") == "no new animal looks like another\n"
+    assert done(known, "list", "--proposals") == "no new animal looks like another\n"
+    ran = known.run("gallery", "list", "--proposals", "--all", "--state", str(known.state))
+    assert "--proposals stands alone" in ran.err
