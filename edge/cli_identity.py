@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edge import calibrate, gallery_doctor, plot, promise, store_gallery, store_identity
+from edge import (
+    calibrate,
+    coverage,
+    gallery_doctor,
+    media,
+    plot,
+    promise,
+    quality,
+    store_gallery,
+    store_identity,
+)
 from edge.calibrate import Wanted
 from edge.cli_common import ModelOption, StateOption, open_installed, plain_errors
 from edge.errors import GalleryError, StateError
 from edge.gallery import Gallery, fit_thresholds, keep_wanted_rates, open_gallery
-from edge.state import find_state, locked
+from edge.state import StateFolder, find_state, locked
 from edge.store import open_reader, open_store
 from edge.store_identity import ExemplarLabel
 from edge.text import counted, printable, quoted
 
 _MAX_TOLD = 20  # suggestions of one kind
-_MIN_OF_A_FLANK = 2  # exemplars
 _FALLBACK = "until then decisions go by {}"
 
 
@@ -112,7 +122,11 @@ def _doctor(model: ModelOption = None, state: StateOption = None) -> None:
             "is nothing to compare: add animals with `edge-gallery enroll FOLDER`"
         )
     shown = [printable(names[one]) for one in gallery.individual_ids]
-    findings = [*_similar(gallery, shown, labels), *_gaps(shown, gallery, labels)]
+    by_id = dict(zip(gallery.individual_ids, shown, strict=True))
+    missing = list(coverage.gaps(by_id, labels, partial(_infrared, folder)))
+    findings = [*_similar(gallery, shown, labels), *missing[:_MAX_TOLD]]
+    if len(missing) > _MAX_TOLD:
+        findings.append(f"and {counted(len(missing) - _MAX_TOLD, 'gap')} more")
     for line in findings:
         typer.echo(line)
     if not findings:
@@ -147,17 +161,5 @@ def _similar(gallery: Gallery, shown: list[str], labels: list[ExemplarLabel]) ->
     return lines
 
 
-def _gaps(shown: list[str], gallery: Gallery, labels: list[ExemplarLabel]) -> list[str]:
-    """Flanks that are missing, where the gallery tells flanks at all."""
-    lines: list[str] = []
-    for individual_id, name in zip(gallery.individual_ids, shown, strict=True):
-        flanks = [one.flank for one in labels if one.individual_id == individual_id]
-        if "unknown" in flanks:
-            continue
-        lines += [
-            f"gap: {counted(flanks.count(side), 'picture')} of the {side} flank of {name}. Mend: "
-            f"edge-gallery enroll FOLDER with more of them"
-            for side in ("left", "right")
-            if flanks.count(side) < _MIN_OF_A_FLANK
-        ]
-    return lines
+def _infrared(folder: StateFolder, crop: str) -> bool:
+    return quality.is_infrared(media.decode(media.read_bytes(folder.crop(crop))).image_HWC)
