@@ -162,4 +162,10 @@ def _similar(gallery: Gallery, shown: list[str], labels: list[ExemplarLabel]) ->
 
 
 def _infrared(folder: StateFolder, crop: str) -> bool:
-    return quality.is_infrared(media.decode(media.read_bytes(folder.crop(crop))).image_HWC)
+    file = folder.crop(crop)
+    if not file.is_file():
+        raise GalleryError(
+            f"{file} is missing, a picture of the gallery: bring it back from a backup "
+            "(`edge-admin restore`)"
+        )
+    return quality.is_infrared(media.decode(media.read_bytes(file)).image_HWC)
