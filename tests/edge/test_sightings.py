@@ -234,7 +234,7 @@ def test_new_animals_that_are_not_new_beside_each_other_are_proposed_to_be_one(s
         judge = judge_of(store, "ABC")
         apart = replace(judge, thresholds=strict)
         see(store, apart, "c 06:30:00 X", "c 06:30:05 X", "c 09:00:00 X", "c 09:00:05 X")
-        see(store, apart, "c 10:00:00 YZ", "c 10:00:05 YZ")
+        see(store, apart, "c 10:00:00 YY", "c 10:00:05 YY")  # side by side: two animals
         minted = [name for decision, name in decisions(store) if decision == "new"]
         assert len(set(minted)) == 4
         see(store, judge, "c 12:00:00 A")  # the limits in force from here on
