@@ -67,10 +67,10 @@ def doctor(crops: Crops, seed: int) -> dict[str, str]:
         individual_M=label_N,
         group_M=np.unique(events, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64),
     )
-    told = [one.exemplar for one in gallery_doctor.wrong_labels(reference)]
-    twice = [frozenset((one.first, one.second)) for one in gallery_doctor.duplicates(reference)][
-        :DUPLICATES
-    ]
+    likely = gallery_doctor.wrong_labels(reference)
+    told = [one.exemplar for one in likely]
+    suggested = gallery_doctor.duplicates(reference, likely)[:DUPLICATES]
+    twice = [frozenset((one.first, one.second)) for one in suggested]
     return {
         "labels_found": f"{np.isin(wrong, told).mean():.4f}",
         "labels_false": f"{1 - np.isin(told, wrong).mean():.4f}",

@@ -24,6 +24,7 @@ MIN_INDIVIDUALS = 10
 _MAX_COMPARISONS = 100_000_000  # crops against exemplars; a sample of the groups beyond
 _MIN_GROUPS = 200  # in that sample
 _MAX_CROPS = 8  # of a group that are compared
+_BLOCK = 64  # groups that are compared at once
 _SEED = 0
 
 
@@ -215,12 +216,17 @@ def tabulate(reference: Reference) -> Table:
     individual_I, first_I = np.unique(individual_M, return_index=True)
     groups = _sampled_groups(group_M)
     mean_GI = np.empty((len(groups), len(individual_I)), np.float32)
-    for mean_I, rows in zip(mean_GI, groups, strict=True):
-        similarity_NM = emb_MD[rows] @ emb_MD.T
-        similarity_NM[:, group_M == group_M[rows[0]]] = -np.inf
+    for start in range(0, len(groups), _BLOCK):
+        block = groups[start : start + _BLOCK]
+        rows = np.concatenate(block)
+        similarity_NM = emb_MD[rows] @ emb_MD.T  # of many groups at once: a matrix product
+        similarity_NM[group_M[rows, None] == group_M] = -np.inf
         if side_M[rows].any():  # the two sides of an animal are different pictures
             similarity_NM[side_M[rows, None] * side_M == -1] = -np.inf
-        mean_I[:] = np.maximum.reduceat(similarity_NM, first_I, axis=1).mean(axis=0)
+        best_NI = np.maximum.reduceat(similarity_NM, first_I, axis=1)
+        ends = np.cumsum([len(one) for one in block])
+        for number, own_rows in enumerate(np.split(best_NI, ends[:-1])):
+            mean_GI[start + number] = own_rows.mean(axis=0)
     own_M = np.searchsorted(individual_I, individual_M)
     first_G = np.array([rows[0] for rows in groups], np.int64)
     return Table(

@@ -15,7 +15,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge import cli_curate, cli_identity, cli_transfer, curate, gallery_log, lookup, store_log
+from edge import (
+    cli_curate,
+    cli_identity,
+    cli_transfer,
+    curate,
+    gallery_log,
+    lookup,
+    proposals,
+    store_log,
+)
 from edge.cli_common import (
     ByOption,
     JsonOption,
@@ -27,12 +36,13 @@ from edge.cli_common import (
 )
 from edge.enroll import Candidate, Enrolment, enroll, read_candidates
 from edge.errors import GalleryError, InputError
-from edge.gallery import explain, fit_thresholds, open_gallery
+from edge.fitted import kept_thresholds
+from edge.gallery import explain, open_gallery
 from edge.gallery_state import Entry, GalleryState, Individual
 from edge.history import tell
 from edge.state import find_state, locked
 from edge.store import Store, open_reader, open_store
-from edge.text import counted, printable
+from edge.text import counted, printable, quoted
 
 _MAX_TOLD = 10  # lines of one kind
 app = make_group(
@@ -99,7 +109,7 @@ def _enroll(
             _tell(done, candidates)
             _tell_lines("left out, as it lies in no individual's folder", found.nameless)
             gallery = open_gallery(store, encoder.manifest)
-            thresholds = fit_thresholds(gallery, encoder.manifest)
+            thresholds = kept_thresholds(store, gallery, encoder.manifest)
         finally:
             store.close()
     num_individuals = len(gallery.individual_ids)
@@ -149,11 +159,20 @@ def _list(
     everyone: Annotated[
         bool, typer.Option("--all", help="Also those retired, merged into others, or undone.")
     ] = False,
+    only_proposals: Annotated[
+        bool,
+        typer.Option(
+            "--proposals", help="Only the new animals that may be another, with how to merge them."
+        ),
+    ] = False,
     at: AtOption = None,
     as_json: JsonOption = False,
     state: StateOption = None,
 ) -> None:
     """Print every individual: name, exemplars (left, right flank), id; provisional names marked."""
+    if only_proposals:
+        _list_proposals(state, everyone or as_json or at is not None)
+        return
     known = _read(state, at)
     shown = sorted(
         (one for one in known.individuals.values() if everyone or one.status == "living"),
@@ -167,6 +186,24 @@ def _list(
     for one in shown:
         mark = "  provisional" if one.provisional else ""
         typer.echo(f"{_line(known, one)}  {one.individual_id}{mark}{_status(known, one)}")
+
+
+def _list_proposals(state: Path | None, with_others: bool) -> None:
+    if with_others:
+        raise InputError("--proposals stands alone: leave --all, --at and --json away")
+    store = open_reader(find_state(state).database)
+    try:
+        found = proposals.proposals(store)
+    finally:
+        store.close()
+    for one in found:
+        typer.echo(
+            f"{printable(one.one_name)} may be {printable(one.other_name)} (similarity "
+            f"{one.similarity:.2f}). If so: edge-gallery merge {quoted(one.one_name)} "
+            f"{quoted(one.other_name)}"
+        )
+    if not found:
+        typer.echo("no new animal looks like another")
 
 
 @app.command("show", epilog="Example: edge-gallery show Luna --at 2026-05-01T12:00")

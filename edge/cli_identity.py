@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edge import calibrate, gallery_doctor, plot, promise, store_gallery, store_identity
+from edge import (
+    calibrate,
+    coverage,
+    gallery_doctor,
+    media,
+    plot,
+    promise,
+    quality,
+    store_gallery,
+    store_identity,
+)
 from edge.calibrate import Wanted
 from edge.cli_common import ModelOption, StateOption, open_installed, plain_errors
 from edge.errors import GalleryError, StateError
 from edge.gallery import Gallery, fit_thresholds, keep_wanted_rates, open_gallery
-from edge.state import find_state, locked
+from edge.state import StateFolder, find_state, locked
 from edge.store import open_reader, open_store
 from edge.store_identity import ExemplarLabel
-from edge.text import counted, printable
+from edge.text import counted, printable, quoted
 
 _MAX_TOLD = 20  # suggestions of one kind
-_MIN_OF_A_FLANK = 2  # exemplars
 _FALLBACK = "until then decisions go by {}"
 
 
@@ -112,7 +122,11 @@ def _doctor(model: ModelOption = None, state: StateOption = None) -> None:
             "is nothing to compare: add animals with `edge-gallery enroll FOLDER`"
         )
     shown = [printable(names[one]) for one in gallery.individual_ids]
-    findings = [*_similar(gallery, shown, labels), *_gaps(shown, gallery, labels)]
+    by_id = dict(zip(gallery.individual_ids, shown, strict=True))
+    missing = list(coverage.gaps(by_id, labels, partial(_infrared, folder)))
+    findings = [*_similar(gallery, shown, labels), *missing[:_MAX_TOLD]]
+    if len(missing) > _MAX_TOLD:
+        findings.append(f"and {counted(len(missing) - _MAX_TOLD, 'gap')} more")
     for line in findings:
         typer.echo(line)
     if not findings:
@@ -121,41 +135,37 @@ def _doctor(model: ModelOption = None, state: StateOption = None) -> None:
 
 def _similar(gallery: Gallery, shown: list[str], labels: list[ExemplarLabel]) -> list[str]:
     reference = gallery.reference()
+    wrong = gallery_doctor.wrong_labels(reference)
     lines = [
         f"likely wrong label: {labels[one.exemplar].display} of {shown[one.own]} looks like "
         f"{shown[one.better]} ({one.margin:.2f} closer). Mend: edge-gallery move "
-        f"{labels[one.exemplar].exemplar_id} {_quoted(shown[one.better])}"
-        for one in gallery_doctor.wrong_labels(reference)[:_MAX_TOLD]
+        f"{labels[one.exemplar].exemplar_id} {quoted(shown[one.better])}"
+        for one in wrong[:_MAX_TOLD]
     ]
     lines += [
         f"likely one animal with two names: {shown[one.first]} and {shown[one.second]}. Mend: "
-        f"edge-gallery merge {_quoted(shown[one.second])} {_quoted(shown[one.first])}"
-        for one in gallery_doctor.duplicates(reference)[:_MAX_TOLD]
+        f"edge-gallery merge {quoted(shown[one.second])} {quoted(shown[one.first])}"
+        for one in gallery_doctor.duplicates(reference, wrong)[:_MAX_TOLD]
     ]
+    if not gallery_doctor.enough_for_duplicates(reference):
+        lines.append(
+            f"animals with two names were not looked for: {counted(len(labels), 'picture')} are "
+            f"too few to tell, {gallery_doctor.MIN_EXEMPLARS} are needed"
+        )
     lines += [
         f"confusing: {labels[one.exemplar].display} of {shown[one.own]} is the nearest to "
         f"{counted(one.num_events, 'visit')} of {shown[one.other]}. Mend: edge-gallery split "
-        f"{_quoted(shown[one.own])} {labels[one.exemplar].exemplar_id}"
+        f"{quoted(shown[one.own])} {labels[one.exemplar].exemplar_id}"
         for one in gallery_doctor.confusing(reference)[:_MAX_TOLD]
     ]
     return lines
 
 
-def _gaps(shown: list[str], gallery: Gallery, labels: list[ExemplarLabel]) -> list[str]:
-    """Flanks that are missing, where the gallery tells flanks at all."""
-    lines: list[str] = []
-    for individual_id, name in zip(gallery.individual_ids, shown, strict=True):
-        flanks = [one.flank for one in labels if one.individual_id == individual_id]
-        if "unknown" in flanks:
-            continue
-        lines += [
-            f"gap: {counted(flanks.count(side), 'picture')} of the {side} flank of {name}. Mend: "
-            f"edge-gallery enroll FOLDER with more of them"
-            for side in ("left", "right")
-            if flanks.count(side) < _MIN_OF_A_FLANK
-        ]
-    return lines
-
-
-def _quoted(name: str) -> str:
-    return "'" + name.replace("'", "'\\''") + "'"
+def _infrared(folder: StateFolder, crop: str) -> bool:
+    file = folder.crop(crop)
+    if not file.is_file():
+        raise GalleryError(
+            f"{file} is missing, a picture of the gallery: bring it back from a backup "
+            "(`edge-admin restore`)"
+        )
+    return quality.is_infrared(media.decode(media.read_bytes(file)).image_HWC)

@@ -19,9 +19,9 @@ from edge.detect import Box
 from edge.errors import GalleryError
 from edge.gallery_state import Entry
 from edge.pictures import Flank
-from edge.store import Store, new_id
+from edge.store import new_id
 from edge.store_gallery import NewEmbedding
-from edge.store_log import Editor, editing
+from edge.store_log import Editor
 from edge.text import counted, printable
 
 
@@ -74,28 +74,6 @@ def enrol(
         ],
     )
     return chosen
-
-
-def mint(store: Store, name: str, who: str) -> str:
-    """A provisional animal that nobody enrolled; inside a transaction. Gives its id."""
-    with editing(store, who) as editor:
-        return enrol(editor, None, name, True, [])
-
-
-def unmint(store: Store, individual_id: str, who: str) -> bool:
-    """Takes a minted animal back; false, nothing done, where a person has dealt with it since."""
-    with editing(store, who) as editor:
-        undone = gallery_log.undone_by(editor.entries)
-        about = [
-            one
-            for one in editor.entries
-            if individual_id in (one.individual_id, one.details.get("into"), one.details.get("to"))
-            and one.entry_id not in undone
-        ]
-        if len(about) != 1 or editor.state.exemplars_of(individual_id):
-            return False
-        editor.record("undo", None, {"entries": [about[0].entry_id]})
-        return True
 
 
 def _described(exemplar_id: str, one: NewExemplar) -> dict[str, object]:

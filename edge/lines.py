@@ -14,12 +14,13 @@ def sighting_line(row: Record) -> str:
     """One animal in one event as a line on the terminal."""
     start = datetime.fromisoformat(row["start"])
     frames = counted(row["num_frames"], "frame")
-    best = _named(row["name"], row["similarity"])
+    best = _named(row["nearest_name"], row["similarity"])
     next_one = _named(row["runner_up_name"], row["runner_up_similarity"])
     nearest = f"{best}, then {next_one}" if next_one else best
+    called = f"{printable(row['name'])}; " if row["name"] else ""
     said = {
         "match": nearest,
-        "new": f"nearest is {nearest}" if nearest else "nobody is enrolled",
+        "new": called + (f"nearest is {nearest}" if nearest else "nobody is enrolled"),
         "review": f"perhaps {nearest}" if nearest else "nobody is enrolled",
         "unidentifiable": "too small to tell",
     }[row["decision"]]

@@ -20,6 +20,7 @@ _ENOUGH_PIXELS = 128.0  # root of the area from which more pixels add nothing
 _HALF_SHARP = 0.1  # Laplacian to grey variance at which sharpness counts half
 _DAMAGED = 0.5
 _CUT_SIDE = 0.85  # for each side of the box at the picture's edge
+_COLOURLESS = 4.0  # of 255: mean spread of red, green and blue that JPEG leaves in a grey picture
 _EDGE = 0.004  # of the picture's side
 
 
@@ -47,6 +48,12 @@ def measure(crop_HWC: Image, box: Box | None) -> Quality:
         exposure=_exposure(grey_HW),
         whole=_whole(box),
     )
+
+
+def is_infrared(crop_HWC: Image) -> bool:
+    """Whether a picture (uint8 RGB) has no colour, as one by a camera's infrared flash."""
+    small_HWC = cv2.resize(crop_HWC, (32, 32), interpolation=cv2.INTER_AREA).astype(np.int16)
+    return float(np.ptp(small_HWC, axis=2).mean()) < _COLOURLESS
 
 
 def score(quality: Quality, confidence: float | None, damaged: bool) -> float:

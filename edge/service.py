@@ -15,7 +15,8 @@ from edge.config import After, Settings
 from edge.detect import BoxesFile
 from edge.encoder import Encoder
 from edge.errors import InputError
-from edge.gallery import Gallery, explain, fit_thresholds, open_gallery
+from edge.fitted import kept_thresholds
+from edge.gallery import Gallery, explain, open_gallery
 from edge.guard import DecodePool
 from edge.inbox import Inbox
 from edge.lines import others_line, summary_line
@@ -126,7 +127,7 @@ def _require_apart(inbox: Path, folder: StateFolder) -> None:
 def _judge(store: Store, encoder: Encoder, settings: Settings, log: Log) -> Judge:
     manifest = encoder.manifest
     known = open_gallery(store, manifest)
-    thresholds = fit_thresholds(known, manifest)
+    thresholds = kept_thresholds(store, known, manifest)
     log(f"model: {printable(manifest.name)}, encoder {manifest.encoder_id[:12]}")
     log(_gallery_line(known))
     if len(known):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import curate, store_events, store_provisional
+from edge import store_events, store_log, store_provisional
 from edge.decide import DecisionKind, Ranking, Thresholds, decide, probability, rank
 from edge.events import group_by_gap, split_animals
 from edge.gallery import Gallery, Matches
@@ -271,7 +271,12 @@ def _joint(others: Ranking, ranking: Ranking) -> Ranking:
 
 def _rank_provisional(store: Store, judge: Judge, animal: _Animal) -> Ranking | None:
     """Provisional individuals by their frames of other events; None where there is none."""
-    frames = store_provisional.frames(store, judge.encoder_id, animal.event_id)
+    known = set(judge.gallery.individual_ids)
+    frames = [
+        one
+        for one in store_provisional.frames(store, judge.encoder_id, animal.event_id)
+        if one.individual_id not in known
+    ]
     if not frames:
         return None
     exemplars = [
@@ -295,7 +300,7 @@ def _rank_provisional(store: Store, judge: Judge, animal: _Animal) -> Ranking | 
 def _mint(store: Store, animal: _Animal) -> str:
     seen = min(one.captured_at for one in animal.members)
     name = store_provisional.free_name(store, seen, animal.observation_id)
-    return curate.mint(store, name, store_provisional.WHO)
+    return store_log.mint(store, name, store_provisional.WHO)
 
 
 def _embeddings(usable: list[EventDetection], judge: Judge) -> NDArray[np.float32]:

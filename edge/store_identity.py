@@ -13,12 +13,13 @@ class ExemplarLabel:
     individual_id: str
     display: str  # where its picture was
     flank: str
+    crop: str
 
 
 def labels(store: Store, encoder_id: str) -> list[ExemplarLabel]:
     """In the order of store_gallery.exemplars."""
     rows = store.execute(
-        "SELECT min(exemplar_id), individual_id, display, flank "
+        "SELECT min(exemplar_id), individual_id, display, flank, crop "
         "FROM exemplar JOIN individual USING (individual_id) "
         "JOIN exemplar_embedding USING (exemplar_id) "
         "WHERE encoder_id = ? AND status = 'living' "
@@ -26,6 +27,8 @@ def labels(store: Store, encoder_id: str) -> list[ExemplarLabel]:
         (encoder_id,),
     )
     return [
-        ExemplarLabel(exemplar_id=one[0], individual_id=one[1], display=one[2], flank=one[3])
+        ExemplarLabel(
+            exemplar_id=one[0], individual_id=one[1], display=one[2], flank=one[3], crop=one[4]
+        )
         for one in rows
     ]

@@ -86,6 +86,51 @@ def editing(store: Store, who: str) -> Iterator[Editor]:
     _review(store, before, editor)
 
 
+def mint(store: Store, name: str, who: str) -> str:
+    """A provisional animal without pictures, inside a transaction; gives its id.
+
+    The same entry and row as an enrolment by `editing`, without replaying the log: a camera mints
+    many. The name must be free.
+    """
+    (seq,) = store.execute("SELECT coalesce(max(seq), 0) + 1 FROM gallery_log")[0]
+    individual_id, moment = new_id(), now()
+    details = {"exemplars": [], "name": name, "provisional": True}
+    store.execute(
+        "INSERT INTO gallery_log (seq, entry_id, action, individual_id, details, who, logged_at) "
+        "VALUES (?, ?, 'enrol', ?, ?, ?, ?)",
+        (seq, new_id(), individual_id, json.dumps(details, sort_keys=True), who, moment),
+    )
+    store.execute(
+        f"INSERT INTO individual ({_INDIVIDUAL}) VALUES (?, ?, ?, 1, 'living', NULL, ?, ?)",
+        (individual_id, name, name, individual_id, moment),
+    )
+    return individual_id
+
+
+def unmint(store: Store, individual_id: str, who: str) -> bool:
+    """Takes a minted animal back, as `undo` does; false, nothing done, where the log says anything
+    else about it, as then a person has dealt with it."""
+    about = store.execute(
+        "SELECT entry_id FROM gallery_log WHERE individual_id = ?1 OR instr(details, ?1)",
+        (individual_id,),
+    )
+    status = store.execute(
+        "SELECT status FROM individual WHERE individual_id = ?", (individual_id,)
+    )
+    if len(about) != 1 or status != [("living",)]:
+        return False
+    (seq,) = store.execute("SELECT max(seq) + 1 FROM gallery_log")[0]
+    store.execute(
+        "INSERT INTO gallery_log (seq, entry_id, action, individual_id, details, who, logged_at) "
+        "VALUES (?, ?, 'undo', NULL, ?, ?, ?)",
+        (seq, new_id(), json.dumps({"entries": [about[0][0]]}), who, now()),
+    )
+    store.execute(
+        "UPDATE individual SET status = 'undone' WHERE individual_id = ?", (individual_id,)
+    )
+    return True
+
+
 @contextmanager
 def open_beside(folder: StateFolder) -> Iterator[Store]:
     """The database for a short change, also while edge-watch runs.

@@ -13,7 +13,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import curate
+from edge import store_log
+from edge.decide import Statistic
 from edge.pictures import Flank
 from edge.store import Store
 
@@ -29,16 +30,43 @@ class ProvisionalFrame:
     embedding: NDArray[np.float16]
 
 
-def frames(store: Store, encoder_id: str, but_event: str) -> list[ProvisionalFrame]:
-    """The newest frames of provisional individuals, those of one event left out."""
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the latest decision was made with."""
+
+    encoder_id: str
+    statistic: Statistic
+    new: float
+
+
+def latest_limits(store: Store) -> Limits | None:
     rows = store.execute(
-        "SELECT observation.individual_id, detection.event_id, flank, embedding "
-        "FROM observation JOIN individual USING (individual_id) "
+        "SELECT encoder_id, statistic, new_threshold FROM observation "
+        "WHERE new_threshold IS NOT NULL ORDER BY decided_at DESC, observation_id DESC LIMIT 1"
+    )
+    return Limits(encoder_id=rows[0][0], statistic=rows[0][1], new=rows[0][2]) if rows else None
+
+
+def frames(store: Store, encoder_id: str, but_event: str = "") -> list[ProvisionalFrame]:
+    """The newest frames of minted animals, those of one event left out.
+
+    A minted animal that a person has given a name keeps its frames, and one that was merged brings
+    them to the animal it went into; not so a sighting that a person called another's. With
+    another model than they were seen with, what `edge-gallery reembed` made of them.
+    """
+    rows = store.execute(
+        "SELECT animal.individual_id, detection.event_id, flank, "
+        "coalesce(iif(detection.encoder_id = ?2, embedding, NULL), "
+        "(SELECT other.embedding FROM detection_embedding AS other WHERE "
+        "other.detection_id = detection.detection_id AND other.encoder_id = ?2)) AS seen_as "
+        "FROM observation JOIN individual AS minted USING (individual_id) "
+        "JOIN individual AS animal ON animal.individual_id = minted.current_id "
         "JOIN detection USING (observation_id) "
-        "WHERE decision = 'new' AND provisional = 1 AND status = 'living' "
-        "AND observation.event_id <> ? "
-        "AND detection.encoder_id = ? AND embedding IS NOT NULL "
-        "ORDER BY decided_at DESC, detection_id LIMIT ?",
+        "LEFT JOIN said USING (observation_id) "
+        "WHERE decision = 'new' AND animal.status = 'living' "
+        "AND coalesce(verdict, 'reject') = 'reject' "
+        "AND observation.event_id <> ?1 AND seen_as IS NOT NULL "
+        "ORDER BY decided_at DESC, detection_id LIMIT ?3",
         (but_event, encoder_id, _KEPT_FRAMES),
     )
     return [
@@ -53,11 +81,10 @@ def frames(store: Store, encoder_id: str, but_event: str) -> list[ProvisionalFra
 
 
 def of_event(store: Store, event_id: str) -> dict[str, str]:
-    """observation_id to the provisional individual that was minted for it."""
+    """observation_id to the individual that was minted for it, whatever it is called by now."""
     rows = store.execute(
         "SELECT observation_id, individual_id FROM observation JOIN individual "
-        "USING (individual_id) WHERE event_id = ? AND decision = 'new' AND provisional = 1 "
-        "AND status <> 'undone'",
+        "USING (individual_id) WHERE event_id = ? AND decision = 'new' AND status <> 'undone'",
         (event_id,),
     )
     return {str(row[0]): str(row[1]) for row in rows}
@@ -77,7 +104,7 @@ def drop_unused(store: Store, individual_ids: Sequence[str]) -> None:
             (individual_id,),
         )
         if not used:
-            curate.unmint(store, individual_id, WHO)
+            store_log.unmint(store, individual_id, WHO)
 
 
 def free_name(store: Store, seen: datetime, seed: str) -> str:

@@ -66,6 +66,13 @@ EVENT_COLUMNS = (
     "threshold_source",
     "model",
     "encoder_id",
+    "probability",
+    "provisional",
+    "nearest",
+    "nearest_name",
+    "verdict",
+    "said_by",
+    "said_at",
 )
 
 # One row a detection and path; a picture without detections has one row with empty ones.
@@ -89,12 +96,24 @@ SELECT display, sha256, NULL, deployment_id, NULL, NULL, NULL, NULL, NULL, NULL,
     'quarantined', reason, note, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM quarantine ORDER BY deployment_id, display, quarantined_at
 """
+# `who` is the animal the sighting is said to show: a person's word, else the machine's proposal
+# unless a person rejected it; of a merged animal the one it went into. The similarity stays that
+# of the nearest animal.
 _EVENTS = """
 SELECT event_id, deployment_id, start_at, end_at, num_frames, decision,
-    best_individual_id, best.name, best_similarity, runner_up_id, runner_up.name,
+    who.individual_id, who.name, best_similarity, runner_up_id, runner_up.name,
     runner_up_similarity, observation_id, statistic, statistic_value, match_threshold,
-    new_threshold, threshold_source, model, encoder_id
+    new_threshold, threshold_source, model, encoder_id, probability, who.provisional,
+    best.current_id, best.name, verdict, said.who, said_at
 FROM observation JOIN event USING (event_id)
+    LEFT JOIN said USING (observation_id)
+    LEFT JOIN individual AS proposed ON proposed.individual_id =
+        iif(decision = 'new', observation.individual_id, best_individual_id)
+    LEFT JOIN individual AS named ON named.individual_id = said.individual_id
+    LEFT JOIN individual AS who ON who.individual_id = CASE
+        WHEN verdict IN ('confirm', 'assign') THEN named.current_id
+        WHEN verdict = 'reject' AND proposed.current_id = named.current_id THEN NULL
+        ELSE proposed.current_id END
     LEFT JOIN individual AS best ON best.individual_id = best_individual_id
     LEFT JOIN individual AS runner_up ON runner_up.individual_id = runner_up_id
 """
@@ -181,9 +200,18 @@ def observation_crops(store: Store, observation_id: str, limit: int) -> list[Cro
 
 
 def exemplar_crops(store: Store, individual_id: str, limit: int) -> list[CropRow]:
+    """Pictures of the animal an id stands for today; of one the device minted, its first frames."""
     rows = store.execute(
-        "SELECT crop, display, captured_at FROM exemplar WHERE individual_id = ? "
-        "ORDER BY exemplar_id LIMIT ?",
+        "SELECT crop, display, captured_at FROM exemplar WHERE individual_id = "
+        "(SELECT current_id FROM individual WHERE individual_id = ?) ORDER BY exemplar_id LIMIT ?",
+        (individual_id, limit),
+    ) or store.execute(
+        "SELECT crop, min(display), captured_at FROM observation "
+        "JOIN individual USING (individual_id) JOIN detection USING (observation_id) "
+        "JOIN media USING (sha256) JOIN media_path USING (sha256) "
+        "WHERE decision = 'new' AND crop IS NOT NULL AND current_id = "
+        "(SELECT current_id FROM individual WHERE individual_id = ?) "
+        "GROUP BY detection_id ORDER BY captured_at, detection_id LIMIT ?",
         (individual_id, limit),
     )
     return [CropRow(crop=crop, display=display, taken_at=at) for crop, display, at in rows]

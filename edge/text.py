@@ -28,3 +28,8 @@ def safe_cell(text: str) -> str:
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """`1 picture`, `2 pictures`."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def quoted(text: str) -> str:
+    """The text as one word of a shell command."""
+    return "'" + text.replace("'", "'\\''") + "'"

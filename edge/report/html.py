@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import PurePath
 
-from edge import store_report
+from edge import proposals, store_report
+from edge.report.card import DecisionWord, PairCard
 from edge.report.page import EventCard, Picture, Summary, render_page
 from edge.state import StateFolder
 from edge.store import DECISIONS_KEY, Store, get_meta
@@ -15,16 +16,19 @@ from edge.store_report import CropRow, Record
 
 _MAX_CROPS = 4  # pictures a side; a page must open on a phone
 _MAX_EXEMPLARS = 2
+_NAMED: frozenset[DecisionWord] = frozenset({"match", "new"})
 
 
 def page(store: Store, state: StateFolder, title: str) -> str:
     rows = list(store_report.event_rows(store))
-    return render_page(title, _summary(store, rows), [_card(store, state, row) for row in rows])
+    seen = Counter(row["individual_id"] for row in rows if _shown(row) in _NAMED)
+    cards = [_card(store, state, row, seen[row["individual_id"]]) for row in rows]
+    return render_page(title, _summary(store, rows), cards, _proposals(store, state))
 
 
 def _summary(store: Store, rows: list[Record]) -> Summary:
     totals = store_report.totals(store)
-    names = Counter(row["name"] for row in rows if row["decision"] == "match")
+    names = Counter(row["name"] for row in rows if row["name"] and _shown(row) in _NAMED)
     models = store_report.models_used(store)
     model_name, encoder_id = models[0] if models else ("none yet", "")
     return Summary(
@@ -39,8 +43,16 @@ def _summary(store: Store, rows: list[Record]) -> Summary:
     )
 
 
-def _card(store: Store, state: StateFolder, row: Record) -> EventCard:
-    best, runner_up = row["individual_id"], row["runner_up"]
+def _shown(row: Record) -> DecisionWord:
+    """The decision after what a person said."""
+    if row["verdict"] in ("confirm", "assign"):
+        return "match"
+    decision: DecisionWord = row["decision"]
+    return "review" if row["verdict"] == "reject" and row["name"] is None else decision
+
+
+def _card(store: Store, state: StateFolder, row: Record, times_seen: int) -> EventCard:
+    who, best, runner_up = row["individual_id"], row["nearest"], row["runner_up"]
     crops = store_report.observation_crops(store, row["observation_id"], _MAX_CROPS)
     return EventCard(
         event_id=row["event_id"],
@@ -48,16 +60,34 @@ def _card(store: Store, state: StateFolder, row: Record) -> EventCard:
         start=datetime.fromisoformat(row["start"]),
         end=datetime.fromisoformat(row["end"]),
         num_frames=row["num_frames"],
-        decision=row["decision"],
-        individual_id=best,
-        name=row["name"],
+        decision=_shown(row),
+        individual_id=who,
+        who=row["name"],
+        provisional=bool(row["provisional"]),
+        times_seen=times_seen,
+        said_by=row["said_by"],
+        name=row["nearest_name"],
         similarity=row["similarity"],
         runner_up_name=row["runner_up_name"],
         runner_up_similarity=row["runner_up_similarity"],
         crops=_pictures(state, crops),
+        who_exemplars=_exemplars(store, state, who if row["said_by"] and who != best else None),
         best_exemplars=_exemplars(store, state, best),
         runner_up_exemplars=_exemplars(store, state, runner_up),
     )
+
+
+def _proposals(store: Store, state: StateFolder) -> list[PairCard]:
+    return [
+        PairCard(
+            one=found.one_name,
+            other=found.other_name,
+            similarity=found.similarity,
+            one_pictures=_exemplars(store, state, found.one_id),
+            other_pictures=_exemplars(store, state, found.other_id),
+        )
+        for found in proposals.proposals(store)
+    ]
 
 
 def _exemplars(store: Store, state: StateFolder, individual_id: str | None) -> tuple[Picture, ...]:

@@ -13,11 +13,19 @@ from datetime import datetime
 from importlib import resources
 from string import Template
 
-from edge.report.card import DecisionWord, EventCard, Picture, render_card, sentence
+from edge.report.card import (
+    DecisionWord,
+    EventCard,
+    PairCard,
+    Picture,
+    render_card,
+    render_pair,
+    sentence,
+)
 from edge.report.words import day, name, period, text
 from edge.text import counted
 
-__all__ = ["EventCard", "Picture", "Summary", "render_page"]
+__all__ = ["EventCard", "PairCard", "Picture", "Summary", "render_page"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +58,9 @@ _SECTIONS = (
         tile="please look",
         css_class="review",
         decisions=frozenset({"review"}),
-        intro="The pictures do not settle which animal this is. Compare them and judge yourself.",
+        intro="The pictures do not settle which animal this is. Compare them, then say who it is: "
+        "<code>edge-gallery confirm EVENT</code> where the first name is right, else "
+        "<code>edge-gallery assign EVENT NAME</code>.",
     ),
     _Section(
         anchor="new",
@@ -58,8 +68,9 @@ _SECTIONS = (
         tile="new",
         css_class="new",
         decisions=frozenset({"new"}),
-        intro="No known animal is similar enough; the nearest are shown beside. "
-        "The same new animal may appear more than once.",
+        intro="No known animal is similar enough; the nearest are shown beside. Each has a name "
+        "for now and is known again by it. A real name: "
+        "<code>edge-gallery rename NAME-FOR-NOW NAME</code>.",
     ),
     _Section(
         anchor="known",
@@ -87,10 +98,12 @@ same picture, values near 0 have nothing in common. It is not a probability: 0.8
 that the name is right in 87 of 100 cases. Compare the two numbers of a sighting with each other:
 the closer they are, the less sure the name.</p>
 <p>Names are proposals of a program. A recognised picture never becomes a reference picture by
-itself.</p>"""
+itself. What a person said about a sighting stands before what the program made of it.</p>"""
 
 
-def render_page(title: str, summary: Summary, events: Sequence[EventCard]) -> str:
+def render_page(
+    title: str, summary: Summary, events: Sequence[EventCard], pairs: Sequence[PairCard] = ()
+) -> str:
     """The whole page as text; newest events first within each section."""
     newest_first = sorted(events, key=lambda event: event.start, reverse=True)
     anchors = {id(event): f"event-{number}" for number, event in enumerate(newest_first, start=1)}
@@ -102,6 +115,7 @@ def render_page(title: str, summary: Summary, events: Sequence[EventCard]) -> st
         tiles=_tiles(newest_first),
         notices=_notices(summary, newest_first),
         animals=_animals(summary, newest_first, anchors),
+        pairs=_pairs(pairs),
         sections="\n".join(_sections(newest_first, anchors)),
         explanation=_EXPLANATION,
         provenance=_provenance(summary),
@@ -155,8 +169,8 @@ def _animals(summary: Summary, newest_first: list[EventCard], anchors: dict[int,
         return ""
     latest: dict[str, str] = {}
     for event in newest_first:
-        if event.decision == "match" and event.name is not None:
-            latest.setdefault(event.name, anchors[id(event)])
+        if event.decision in {"match", "new"} and event.who is not None:
+            latest.setdefault(event.who, anchors[id(event)])
     rows = []
     for individual, sightings in summary.individuals:
         shown = name(individual)
@@ -164,6 +178,15 @@ def _animals(summary: Summary, newest_first: list[EventCard], anchors: dict[int,
             shown = f'<a href="#{latest[individual]}">{shown}</a>'
         rows.append(f'<li>{shown} <span class="number">{counted(sightings, "sighting")}</span>')
     return '<h2>Who was seen</h2>\n<ul class="animals">\n' + "\n".join(rows) + "\n</ul>"
+
+
+def _pairs(pairs: Sequence[PairCard]) -> str:
+    if not pairs:
+        return ""
+    intro = "Compare the pictures; merging can be undone with <code>edge-gallery undo</code>."
+    cards = "\n".join(render_pair(pair) for pair in pairs)
+    heading = f"Perhaps one animal ({len(pairs)})"
+    return f'<h2 id="pairs">{heading}</h2><p class="quiet">{intro}</p>\n{cards}'
 
 
 def _sections(newest_first: list[EventCard], anchors: dict[int, str]) -> list[str]:
@@ -186,11 +209,11 @@ def _sections(newest_first: list[EventCard], anchors: dict[int, str]) -> list[st
 
 
 def _earlier_sightings(newest_first: list[EventCard], anchors: dict[int, str]) -> dict[int, str]:
-    """The anchor of the sighting before, for each known animal's event that has one."""
+    """The anchor of the sighting before, for each named animal's event that has one."""
     earlier: dict[int, str] = {}
     later_of: dict[str, EventCard] = {}
     for event in newest_first:
-        if event.decision != "match" or event.individual_id is None:
+        if event.decision not in {"match", "new"} or event.individual_id is None:
             continue
         if event.individual_id in later_of:
             earlier[id(later_of[event.individual_id])] = anchors[id(event)]

@@ -241,15 +241,16 @@ def test_what_is_undone_at_a_date_is_not_undone_before(store):
 
 def test_a_minted_animal_is_taken_back_only_while_nobody_has_dealt_with_it(store):
     with store.transaction():
-        stays = curate.mint(store, "new-1", "edge-watch")
-        goes = curate.mint(store, "new-2", "edge-watch")
+        stays = store_log.mint(store, "new-1", "edge-watch")
+        goes = store_log.mint(store, "new-2", "edge-watch")
     change(store, lambda editor: curate.rename(editor, "new-1", "Luna"))
     with store.transaction():
-        assert not curate.unmint(store, stays, "edge-watch")
-        assert curate.unmint(store, goes, "edge-watch")
-        assert not curate.unmint(store, goes, "edge-watch")
+        assert not store_log.unmint(store, stays, "edge-watch")
+        assert store_log.unmint(store, goes, "edge-watch")
+        assert not store_log.unmint(store, goes, "edge-watch")
     status = {key: one.status for key, one in store_log.load(store).individuals.items()}
     assert status == {stays: "living", goes: "undone"}
+    assert store_log.load(store) == gallery_log.replay(store_log.entries(store))
 
 
 def test_a_persons_word_is_a_review_and_taking_it_back_is_one_too(store):

@@ -66,3 +66,14 @@ def test_the_doctor_finds_a_wrong_label_and_an_animal_with_two_names(herd, tmp_p
 
 def test_a_sound_gallery_is_called_so(herd):
     assert gallery(herd, "doctor").out == "nothing suspicious was found\n"
+
+
+def test_the_doctor_names_animals_never_seen_by_infrared_light(known, tmp_path):
+    assert "infrared" not in gallery(known, "doctor").out  # no animal was
+    night = draw("A", shot=9).mean(axis=2, keepdims=True).repeat(3, axis=2).astype("uint8")
+    save(tmp_path / "more" / "A" / "night.jpg", night)
+    assert known.enroll(tmp_path / "more").code == 0
+    told = [line for line in gallery(known, "doctor").out.splitlines() if "infrared" in line]
+    assert [line.split(". Mend")[0] for line in told] == [
+        "gap: no picture by infrared light of B", "gap: no picture by infrared light of C",
+    ]  # fmt: skip

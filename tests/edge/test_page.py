@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from edge.report.page import EventCard, Picture, Summary, render_page
+from edge.report.page import EventCard, PairCard, Picture, Summary, render_page
 
 DAWN = datetime(2026, 5, 1, 6, 30, 12)
 JPEG = b"\xff\xd8 not really a picture \xff\xd9"
@@ -31,11 +31,16 @@ KNOWN = EventCard(
     num_frames=3,
     decision="match",
     individual_id="id-f02",
+    who="F02",
+    provisional=False,
+    times_seen=1,
+    said_by=None,
     name="F02",
     similarity=0.8712,
     runner_up_name="K11",
     runner_up_similarity=0.41,
     crops=(Picture(jpeg=JPEG, caption="this one"),),
+    who_exemplars=(),
     best_exemplars=(Picture(jpeg=JPEG, caption="F02 in March"),),
     runner_up_exemplars=(Picture(jpeg=JPEG, caption="K11 in April"),),
 )
@@ -73,6 +78,8 @@ def test_a_hostile_name_is_shown_as_text_and_adds_no_tag_wherever_it_stands() ->
         event_id=HOSTILE,
         deployment=HOSTILE,
         individual_id=HOSTILE,
+        who=HOSTILE,
+        said_by=HOSTILE,
         name=HOSTILE,
         runner_up_name=HOSTILE,
         crops=(picture,),
@@ -87,13 +94,18 @@ def test_a_hostile_name_is_shown_as_text_and_adds_no_tag_wherever_it_stands() ->
         thresholds_sentence=HOSTILE,
     )
     events = [event, replace(event, decision="review"), replace(event, decision="human")]
-    harmless = [KNOWN, replace(KNOWN, decision="review"), replace(KNOWN, decision="human")]
-    hostile_page = render_page(HOSTILE, summary, events)
+    said = replace(KNOWN, said_by="anna")
+    harmless = [said, replace(said, decision="review"), replace(said, decision="human")]
+    pair = PairCard(one="new-1", other="F02", similarity=0.6, one_pictures=(), other_pictures=())
+    hostile_page = render_page(
+        HOSTILE, summary, events, [replace(pair, one=HOSTILE, other=HOSTILE)]
+    )
     page = _Page(hostile_page)
+    expected = _Page(render_page("Sightings", SUMMARY, harmless, [pair]))
 
     assert HOSTILE not in hostile_page
     assert page.text.count(HOSTILE) >= 12  # unharmed for the reader
-    assert [tag for tag, _ in page.tags] == [tag for tag, _ in _render(*harmless).tags]
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in expected.tags]
     assert {name for _, attributes in page.tags for name in attributes} <= {
         *("lang", "charset", "http-equiv", "content", "name", "id", "class", "href", "src", "alt")
     }
@@ -153,8 +165,14 @@ def test_every_event_is_on_the_page_and_those_to_look_at_come_first() -> None:
     ("changes", "sentence"),
     [
         ({"decision": "match"}, "Known: F02"),
-        ({"decision": "new"}, "New animal, seen in 3 frames"),
-        ({"decision": "new", "num_frames": 1}, "New animal, seen in 1 frame"),
+        ({"decision": "match", "said_by": "anna"}, "Known: F02 (said by anna)"),
+        ({"decision": "match", "who": "new-7", "provisional": True}, "Seen again: new-7"),
+        ({"decision": "new", "who": None}, "New animal, seen in 3 frames"),
+        (
+            {"decision": "new", "who": "new-7", "num_frames": 1, "times_seen": 3},
+            "New animal new-7, seen in 1 frame; 3 sightings of it in all",
+        ),
+        ({"decision": "review", "who": None, "said_by": "anna"}, "Please look: not F02 (said by"),
         ({"decision": "review"}, "Please look: F02 or K11?"),
         ({"decision": "review", "runner_up_name": None}, "Please look: is this F02?"),
         ({"decision": "review", "name": None, "runner_up_name": None}, "Please look: who is this?"),
@@ -207,7 +225,9 @@ def test_a_known_animal_leads_from_its_sighting_to_the_one_before() -> None:
     today = replace(
         KNOWN, event_id="today", start=DAWN + timedelta(days=1), end=DAWN + timedelta(days=1)
     )
-    other = replace(KNOWN, individual_id="id-k05", name="K05", start=DAWN + timedelta(hours=1))
+    other = replace(
+        KNOWN, individual_id="id-k05", who="K05", name="K05", start=DAWN + timedelta(hours=1)
+    )
     markup = render_page("Sightings", SUMMARY, [KNOWN, today, other])
     assert markup.count("Sighting before") == 1
     assert 'Event today. <a href="#event-3">' in markup
@@ -219,3 +239,10 @@ def test_without_events_the_page_says_what_to_do() -> None:
     text = _render(summary=empty).text
     assert "Nothing has been seen yet" in text
     assert "0please look" in text
+
+
+def test_two_animals_that_may_be_one_are_shown_with_the_command_that_merges_them() -> None:
+    pair = PairCard(one="new-7", other="F02", similarity=0.61, one_pictures=(), other_pictures=())
+    page = _Page(render_page("Sightings", SUMMARY, [KNOWN], [pair]))
+    assert "Is new-7 the same animal as F02?" in page.text
+    assert "edge-gallery merge 'new-7' 'F02'" in page.text

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import random
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 import pytest
 
-from edge.curate import enrol
+from edge import store_log
+from edge.curate import enrol, merge, rename
 from edge.decide import Thresholds
 from edge.detect import Box
 from edge.gallery import Gallery
+from edge.proposals import proposals
 from edge.sightings import Arrival, Judge, join_events
 from edge.store import Store, open_store
 from edge.store_events import NewDetection, add_detection
@@ -77,7 +80,8 @@ def put(store: Store, frame: str, animals: str, shot: int) -> list[Arrival]:
         add_detection(
             store,
             NewDetection(
-                detection_id=detection_id, sha256=frame, frame_ms=None, observation_type="animal",
+                detection_id=detection_id, sha256=frame, frame_ms=None,
+                observation_type="animal",
                 box=Box(x=0.3 * number, y=0.1, width=0.2, height=0.2, relative=True),
                 confidence=None, usable=True, quality=0.1 if animal.islower() else 0.9,
                 embedding=look(animal.upper(), shot), encoder_id="e", crop=None,
@@ -198,3 +202,56 @@ def test_a_provisional_animal_takes_no_visit_from_a_named_one(store):
         judge = judge_of(store, "ABC")
         see(store, judge, "c 06:30:00 X", "c 06:30:05 X", "c 09:00:00 A", "c 12:00:00 A")
         assert decisions(store)[1:] == [("match", "A"), ("match", "A")]
+
+
+def test_a_new_animal_is_known_again_with_another_model_once_its_frames_are_embedded(store):
+    with store.transaction():
+        judge = judge_of(store, "ABC")
+        see(store, judge, "c 06:30:00 X", "c 06:30:05 X")
+        other = replace(judge, encoder_id="f")
+        arrivals = put(store, "c 09:00:00", "X", shot=9)
+        store.execute(
+            "INSERT INTO detection_embedding SELECT detection_id, 'f', embedding FROM detection"
+        )
+        join_events(store, other, arrivals)
+        (_, name), again = decisions(store)
+    assert again == ("match", name)
+
+
+def test_a_new_animal_keeps_its_name_when_a_late_frame_comes_after_a_person_gave_it(store):
+    with store.transaction():
+        judge = judge_of(store, "ABC")
+        see(store, judge, "c 06:30:00 X", "c 06:30:05 X")
+        with editing(store, "anna") as editor:
+            rename(editor, decisions(store)[0][1], "Xena")
+        see(store, judge, "c 06:30:09 X", "c 09:00:00 X")
+        assert decisions(store) == [("new", "Xena"), ("match", "Xena")]
+
+
+def test_new_animals_that_are_not_new_beside_each_other_are_proposed_to_be_one(store):
+    strict = replace(LIMITS, match=0.999, new=0.999)
+    with store.transaction():
+        judge = judge_of(store, "ABC")
+        apart = replace(judge, thresholds=strict)
+        see(store, apart, "c 06:30:00 X", "c 06:30:05 X", "c 09:00:00 X", "c 09:00:05 X")
+        see(store, apart, "c 10:00:00 YY", "c 10:00:05 YY")  # side by side: two animals
+        minted = [name for decision, name in decisions(store) if decision == "new"]
+        assert len(set(minted)) == 4
+        see(store, judge, "c 12:00:00 A")  # the limits in force from here on
+        (found,) = proposals(store)
+        assert {found.one_name, found.other_name} == set(minted[:2])
+        with editing(store, "anna") as editor:
+            merge(editor, found.one_name, found.other_name)
+        assert proposals(store) == []
+
+
+def test_minting_does_not_read_the_log(store, monkeypatch):
+    def unread(_):
+        raise AssertionError("the log was read")
+
+    with store.transaction():
+        judge = judge_of(store, "ABC")
+        monkeypatch.setattr(store_log, "entries", unread)
+        see(store, judge, "c 06:30:00 x", "c 06:30:05 x")
+        see(store, judge, *[f"c 06:30:{second} A" for second in (10, 20, 30, 40, 50)])
+        assert decisions(store) == [("match", "A")]
