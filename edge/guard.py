@@ -60,10 +60,6 @@ _UNKNOWN_END = 255  # the server died first, and with it the word of how the wor
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, _UNKNOWN_END)
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
-_NO_START = (
-    "a decoding process does not start (what it printed is above): install the packages again, "
-    "and see that memory is left"
-)
 _Result = TypeVar("_Result")
 _launching = threading.Lock()
 
@@ -98,6 +94,10 @@ class _WorkerEndedError(Exception):
         self.exitcode = exitcode
 
 
+class _NoStartError(Exception):
+    """A worker that ended before it was ready."""
+
+
 class _Worker:
     """One process and the socket to it."""
 
@@ -112,7 +112,7 @@ class _Worker:
         if not self._is_ready():  # never a file's fault
             self.kill()
             self.end()
-            raise InstallError(_NO_START)
+            raise _NoStartError
 
     def _is_ready(self) -> bool:
         try:
@@ -148,15 +148,12 @@ class _Worker:
 
 
 def _started(connection: Connection) -> _Process:
-    """A process forked from the server; where that was killed, from a new one."""
-    for left in reversed(range(_MAX_TRIES)):
-        process = _Process(target=_serve, args=(connection,), daemon=True)
-        try:
-            process.start()
-            break
-        except (EOFError, OSError) as error:
-            if left == 0:
-                raise InstallError(_NO_START) from error
+    """A process forked from the server, which is started anew where it was killed."""
+    process = _Process(target=_serve, args=(connection,), daemon=True)
+    try:
+        process.start()
+    except (EOFError, OSError) as error:
+        raise _NoStartError from error
     return process
 
 
@@ -240,7 +237,18 @@ def _ready(worker: _Worker | None) -> _Worker:
     if worker is not None and worker.num_files >= _FILES_PER_WORKER:
         worker.end()
         worker = None
-    return worker or _Worker()
+    if worker is not None:
+        return worker
+    for left in reversed(range(_MAX_TRIES)):
+        try:
+            return _Worker()
+        except _NoStartError as error:  # killed before it began, perhaps; never a file's fault
+            if left == 0:
+                raise InstallError(
+                    "a decoding process does not start (what it printed is above): install the "
+                    "packages again, and see that memory is left"
+                ) from error
+    raise AssertionError
 
 
 def _opened(answer: Any) -> Any:

@@ -57,7 +57,7 @@ def test_what_a_person_undoes_is_undone_in_the_copy(folder):
 def test_what_the_device_names_by_itself_goes_with_the_next_word_of_a_person(folder):
     store = open_store(folder.database)
     with store.transaction():
-        curate.mint(store, "new-1", DEVICE)
+        store_log.mint(store, "new-1", DEVICE)
     assert not path_of(folder.database).exists()
     enroll(store, "Amba", 1)
     assert len(_copied(folder, "individual")) == 2
