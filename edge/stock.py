@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edge import store_archive
 from edge.errors import StateError
+from edge.mounts import intended_mount, mount_of
 from edge.state import StateFolder, copy_file, kind_of, make_folder, sync_folder
 from edge.store import Store
 
@@ -40,16 +41,24 @@ class Stock:
 
 
 def take_stock(store: Store, state: StateFolder, inbox: Path) -> Stock:
-    """Needs the lock. Raises StateError where a disk refuses."""
-    num_noted = num_returned = 0
+    """Needs the lock. Raises StateError where a disk refuses.
+
+    Where the inbox's disk is not mounted, what would go there waits for the next start.
+    """
     unnamed = _unnamed(state, store_archive.archived_names(store))
     with store.transaction():
         lost = [path for path in unnamed if not _note(store, state, path)]
-        num_noted = len(unnamed) - len(lost)
-    for path in lost:
+    returned = lost if lost and _is_there(inbox) else []
+    for path in returned:
         _give_back(path, inbox / RECOVERED)
-        num_returned += 1
-    return Stock(num_noted=num_noted, num_returned=num_returned)
+    return Stock(num_noted=len(unnamed) - len(lost), num_returned=len(returned))
+
+
+def _is_there(inbox: Path) -> bool:
+    place = os.path.realpath(inbox)
+    mount, wanted = mount_of(place), intended_mount(place)
+    is_mounted = mount is None or wanted is None or len(mount.point) >= len(wanted)
+    return is_mounted and inbox.is_dir()
 
 
 def _unnamed(state: StateFolder, known: set[str]) -> list[Path]:

@@ -47,6 +47,20 @@ def _another_disk(monkeypatch):
     monkeypatch.setattr(Path, "rename", refuse)
 
 
+def test_a_file_is_synced_before_it_is_moved(state, file, monkeypatch):
+    inode = Path(file.path).stat().st_ino
+    synced = []
+    sync = os.fsync
+
+    def noted(descriptor):
+        synced.append((os.fstat(descriptor).st_ino, Path(file.path).exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    assert dispose(state, file, KEY, After.move) == TARGET
+    assert (inode, True) in synced
+
+
 def test_an_archived_file_of_the_same_bytes_is_not_written_twice(state, file):
     (state.root / TARGET).parent.mkdir(parents=True)
     (state.root / TARGET).write_bytes(DATA)

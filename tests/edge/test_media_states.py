@@ -61,7 +61,9 @@ def test_a_file_that_crashes_its_worker_is_quarantined_the_third_time(store):
     assert store.execute("SELECT detail FROM quarantine") == [("it needed too much, 3 times",)]
 
 
-def test_all_known_files_are_found_at_once(store):
+@pytest.mark.parametrize("num_asked_one_by_one", [5000, 0])
+def test_all_known_files_are_found_at_once(store, monkeypatch, num_asked_one_by_one):
+    monkeypatch.setattr(store_media, "_MANY_FILES", num_asked_one_by_one)
     claim(store, 1, 2)
     record(store, 2)
     with store.transaction():

@@ -57,6 +57,12 @@ def test_a_file_without_a_record_goes_back_into_the_inbox(store, folder, tmp_pat
     assert (tmp_path / "inbox" / "recovered" / path.name).read_bytes() == b"picture"
 
 
+def test_a_file_without_a_record_stays_while_the_inbox_is_away(store, folder, tmp_path):
+    path = _archived(folder, 2)
+    assert take_stock(store, folder, tmp_path / "unmounted").num_returned == 0
+    assert path.exists()
+
+
 def test_half_a_copy_goes_and_strange_files_stay(store, folder, tmp_path):
     half = _archived(folder, 3).with_suffix(".jpg.tmp")
     half.write_bytes(b"pic")

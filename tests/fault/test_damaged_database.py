@@ -21,23 +21,33 @@ TABLES = ("media", "media_path", "quarantine", "event", "detection", "observatio
 MADE_ANEW = ("event_id", "observation_id", "detection_id", "seq", "attempts", "boot_id",
     "individual_id", "best_individual_id", "runner_up_id",
 )  # fmt: skip
+# Who is like a provisional animal depends on the order in which pictures are looked at again.
+DECIDED = (
+    "decision", "best_similarity", "runner_up_similarity", "statistic_value", "probability",
+)  # fmt: skip
 TIMES = ("captured_at", "start_at", "end_at")  # of the cameras; all other times are of the run
 
 
-def content(place: Place) -> dict[str, list[str]]:
+def content(place: Place, leave_out: tuple[str, ...] = ()) -> dict[str, list[str]]:
     """Every row of these tables, but for what only tells when and how often the program ran."""
     with harness.reading(place) as database:
-        return {table: _rows(database, table) for table in TABLES}
+        return {table: _rows(database, table, leave_out) for table in TABLES}
 
 
-def _rows(database: apsw.Connection, table: str) -> list[str]:
+def _rows(database: apsw.Connection, table: str, leave_out: tuple[str, ...]) -> list[str]:
     names = [name for (name,) in database.execute(f"SELECT name FROM pragma_table_info('{table}')")]
     kept = [
         name
         for name in names
-        if name not in MADE_ANEW and (name in TIMES or not name.endswith("_at"))
+        if name not in (*MADE_ANEW, *leave_out) and (name in TIMES or not name.endswith("_at"))
     ]
-    return sorted(map(repr, database.execute(f"SELECT {', '.join(kept)} FROM {table}")))
+    rows = database.execute(f"SELECT {', '.join(kept)} FROM {table}")
+    return sorted(repr(tuple(map(_rounded, row))) for row in rows)
+
+
+def _rounded(value: object) -> object:
+    """The last digit of a mean depends on the order its frames came in."""
+    return round(value, 9) if isinstance(value, float) else value
 
 
 def damage(path: Path, offset: int, how: str) -> None:
@@ -51,7 +61,7 @@ def damage(path: Path, offset: int, how: str) -> None:
             file.write(bytes(min(ZEROED_BYTES, path.stat().st_size - offset)))
 
 
-def outcome_of(place: Place, whole: dict[str, list[str]]) -> str:
+def outcome_of(place: Place, whole: dict[str, list[str]], leave_out: tuple[str, ...] = ()) -> str:
     """'detected', 'restored', 'harmless' or 'silent', after a start on the damaged database."""
     ran = harness.run_once(place)
     assert "Traceback" not in ran.said, ran.said
@@ -60,7 +70,7 @@ def outcome_of(place: Place, whole: dict[str, list[str]]) -> str:
         assert "damaged" in ran.said or "database" in ran.said, ran.said
         return "detected"
     try:
-        same = content(place) == whole
+        same = content(place, leave_out) == whole
     except (apsw.Error, UnicodeDecodeError):
         same = False
     if "restored" in ran.said:
@@ -96,10 +106,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Place:
 )
 def test_damage_is_detected_or_harmless(tmp_path: Path, filled: Place, what: str) -> None:
     seed = harness.seed_of(f"damaged {what}")
-    whole = content(filled)
+    leave_out = DECIDED if what == "log" else ()
     if what == "log":  # as a kill leaves it: the pictures of the last batches are only there
         filled = killed_with_a_log(tmp_path / "killed")
-        whole = content(filled)
+    whole = content(filled, leave_out)
     ledger = Ledger(f"damaged-{what}")
     outcomes: Counter[str] = Counter(row["outcome"] for row in ledger.rows() if FULL)
     for number in range(ledger.num_done(), NUM_OFFSETS // 2):
@@ -109,7 +119,7 @@ def test_damage_is_detected_or_harmless(tmp_path: Path, filled: Place, what: str
         offset = rng.randrange(file.stat().st_size)
         how = rng.choice(["one bit", "a sector of zeros"])
         damage(file, offset, how)
-        outcome = outcome_of(copy, whole)
+        outcome = outcome_of(copy, whole, leave_out)
         outcomes[outcome] += 1
         shutil.rmtree(copy.state)
         ledger.add(what=what, offset=offset, how=how, outcome=outcome, seed=seed + number)

@@ -42,11 +42,11 @@ def test_a_frame_a_second_costs_a_card_one_sync_of_the_log(tmp_path: Path, after
             time.sleep(max(0.0, began + number - time.monotonic()))
             harness.put(place.inbox, number, jpeg)
         wanted = len(jpegs)
-        assert harness.wait_until(lambda: harness.num_done_now(place) == wanted, 30)
+        assert harness.wait_until(lambda: harness.num_done_now(place) == wanted, 120)
     finally:
         # Closing writes the log into the database: that is counted too. strace itself stays.
         harness.signal_to(harness.descendants(process.pid)[0], signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
         harness.kill(process)
     num_bytes, syncs = costs(place, calls.read_bytes()[begun_at:].decode(errors="replace"))
     for what in sorted({*num_bytes, *syncs}):
