@@ -217,7 +217,10 @@ def test_a_camera_that_was_moved_starts_anew(world, motion):
 
 
 def test_a_batch_may_hold_events_in_any_order(world, motion):
-    first, second = world.blanks(1)[0], world.event(world.picture((60, 80)), world.picture((90, 80)))
+    first, second = (
+        world.blanks(1)[0],
+        world.event(world.picture((60, 80)), world.picture((90, 80))),
+    )
     found = motion.look("ford", [second[1], *first, second[0]])
     assert [len(boxes(one)) for one in found] == [1, 0, 0, 0, 1]
 
