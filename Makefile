@@ -7,6 +7,8 @@ OUT ?= demo
 # Real animals and pretrained weights for the benchmarks; they are not part of the project.
 DATA ?= ../shared/data
 WEIGHTS ?= ../shared/weights
+# Pictures and clips of real camera traps, boxes set by hand, a small detector.
+CAMERA_TRAP ?= ../shared/camera-trap
 # The device that a wheelhouse is for.
 PLATFORM ?=
 PYTHON_VERSION ?= 3.11
@@ -21,7 +23,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export bench-identity dist wheelhouse target installed
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export bench-identity dist wheelhouse target installed bench-detect
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -86,6 +88,9 @@ bench-export: env  ## parity, int8 and speed of exported files (DATA= WEIGHTS= R
 bench-identity: env  ## names, ghosts and stated rates on real animals (DATA= RUNS=); 5 seeds with FULL=1; goes on where it stopped
 	@$(PY) benchmarks/identity.py --data $(DATA) --runs $(RUNS) --out benchmarks/results/identity \
 	    $(if $(FULL),--full)
+bench-detect: env  ## animals found by motion on drawn worlds, by a detector on real ones (CAMERA_TRAP=); ten worlds with FULL=1
+	@$(PY) benchmarks/detect.py --shared $(CAMERA_TRAP) --out benchmarks/results/detect \
+	    --worlds $(if $(FULL),10,5)
 
 dist: .venv-build/.ready  ## build the wheel that goes to a device
 	@rm -rf build dist/fancl-*.whl

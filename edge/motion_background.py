@@ -28,8 +28,8 @@ _DOUBT = np.float32(0.25)  # votes for what an animal may have covered
 _DECAY = np.float32(0.5)  # votes lost by an event that showed something else
 _LEAST_SHARE = np.float32(0.1)  # of a new value: the light of the season is followed
 _CALM_SHARE = np.float32(0.15)  # of one event in what is the usual difference
-_FOUND_SHARE = 0.004  # likewise where it is large: grass is found until it was found thirty times
-_MOST_CALM = 12.0
+_FOUND_SHARE = 0.02  # likewise where it is large: grass is found for some fifty events
+_MOST_CALM, _MOST_CALM_FOUND = np.float32(12.0), np.float32(2.0)  # animals pass here every day
 _CALM_STEP = np.float32(1024.0)  # stored units of usual difference
 AGREES = 4.0  # a difference below this is the same thing
 
@@ -150,7 +150,8 @@ def _calm(
     memory: Background, apart: Plane, same: NDArray[np.bool_], other_share: float
 ) -> NDArray[np.uint16]:
     before = memory.calm / _CALM_STEP
-    now = cv2.blur(np.minimum(apart, _MOST_CALM), (7, 7))
+    most = np.where(same, _MOST_CALM, _MOST_CALM_FOUND)
+    now = cv2.blur(np.minimum(apart, most), (7, 7))
     share = np.where(same, _CALM_SHARE, np.float32(other_share))
     after = (before + share * (now - before)) * _CALM_STEP
     return np.asarray(np.rint(after), np.uint16)
