@@ -39,7 +39,7 @@ def test_a_stranger_is_new_with_two_frames_and_left_to_review_with_one(known):
     known.watch()
     decisions = {row["deployment_id"]: row["decision"] for row in known.rows("event")}
     assert decisions == {"cam1": "new", "cam2": "review"}
-    assert all(row["name"] in {"A", "B", "C"} for row in known.rows("event"))
+    assert all(row["nearest_name"] in {"A", "B", "C"} for row in known.rows("event"))
 
 
 def test_a_second_run_does_nothing_twice(known):
