@@ -113,7 +113,8 @@ def read_visits(truth_file: Path, out: Path) -> list[Visit]:
     for encounter, rows in frames.items():
         found = Counter(event_of.get(row["path"], "") for row in rows).most_common(1)[0][0]
         event = events.get(found, {"decision": "missed", "nearest_name": "", "provisional": ""})
-        again = event["provisional"] == "1"  # a new animal that is known again is still a new one
+        # A new animal that is known again is still a new one.
+        again = event["provisional"] == "1" and event["decision"] == "match"
         visits.append(
             Visit(
                 encounter=encounter,
