@@ -88,6 +88,7 @@ bench-export: env  ## parity, int8 and speed of exported files (DATA= WEIGHTS= R
 bench-identity: env  ## names, ghosts and stated rates on real animals (DATA= RUNS=); 5 seeds with FULL=1; goes on where it stopped
 	@$(PY) benchmarks/identity.py --data $(DATA) --runs $(RUNS) --out benchmarks/results/identity \
 	    $(if $(FULL),--full)
+
 bench-detect: env  ## animals found by motion on drawn worlds, by a detector on real ones (CAMERA_TRAP=); ten worlds with FULL=1
 	@$(PY) benchmarks/detect.py --shared $(CAMERA_TRAP) --out benchmarks/results/detect \
 	    --worlds $(if $(FULL),10,5)

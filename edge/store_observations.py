@@ -17,7 +17,7 @@ class Observation:
     observation_id: str
     event_id: str
     decision: str
-    best_individual_id: str | None
+    proposed_id: str | None  # who the device says it is: the new animal, else the nearest one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ class DetectionCrop:
 def find(store: Store, reference: str) -> list[Observation]:
     """The observations whose id, or whose event's id, is, begins or ends with `reference`."""
     rows = store.execute(
-        "SELECT observation_id, event_id, decision, best_individual_id FROM observation "
+        "SELECT observation_id, event_id, decision, "
+        "iif(decision = 'new', individual_id, best_individual_id) FROM observation "
         "WHERE ?1 IN (observation_id, event_id) "
         "OR substr(observation_id, 1, length(?1)) = ?1 OR substr(observation_id, -length(?1)) = ?1 "
         "OR substr(event_id, 1, length(?1)) = ?1 OR substr(event_id, -length(?1)) = ?1 "
@@ -56,9 +57,9 @@ def find(store: Store, reference: str) -> list[Observation]:
             observation_id=observation_id,
             event_id=event_id,
             decision=decision,
-            best_individual_id=best_individual_id,
+            proposed_id=proposed_id,
         )
-        for observation_id, event_id, decision, best_individual_id in rows
+        for observation_id, event_id, decision, proposed_id in rows
     ]
 
 

@@ -64,7 +64,8 @@ def frames(store: Store, encoder_id: str, but_event: str = "") -> list[Provision
         "JOIN detection USING (observation_id) "
         "LEFT JOIN said USING (observation_id) "
         "WHERE decision = 'new' AND animal.status = 'living' "
-        "AND coalesce(verdict, 'reject') = 'reject' "
+        "AND (verdict IS NULL "
+        "OR (verdict = 'reject') = (said.individual_id <> observation.individual_id)) "
         "AND observation.event_id <> ?1 AND seen_as IS NOT NULL "
         "ORDER BY decided_at DESC, detection_id LIMIT ?3",
         (but_event, encoder_id, _KEPT_FRAMES),

@@ -71,6 +71,7 @@ EVENT_COLUMNS = (
     "nearest",
     "nearest_name",
     "verdict",
+    "verdict_name",
     "said_by",
     "said_at",
 )
@@ -104,7 +105,7 @@ SELECT event_id, deployment_id, start_at, end_at, num_frames, decision,
     who.individual_id, who.name, best_similarity, runner_up_id, runner_up.name,
     runner_up_similarity, observation_id, statistic, statistic_value, match_threshold,
     new_threshold, threshold_source, model, encoder_id, probability, who.provisional,
-    best.current_id, best.name, verdict, said.who, said_at
+    best.current_id, best.name, verdict, named.name, said.who, said_at
 FROM observation JOIN event USING (event_id)
     LEFT JOIN said USING (observation_id)
     LEFT JOIN individual AS proposed ON proposed.individual_id =

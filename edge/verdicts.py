@@ -20,11 +20,11 @@ from edge.text import counted, printable
 def confirm(editor: Editor, reference: str, flank: Flank | None) -> str:
     """The machine's proposal is right."""
     observation = lookup.find_observation(editor.store, reference)
-    if observation.best_individual_id is None:
+    if observation.proposed_id is None:
         raise GalleryError(
             "nobody was proposed for this sighting; say who it is with `edge-gallery assign`"
         )
-    one = editor.state.current(observation.best_individual_id)
+    one = editor.state.current(observation.proposed_id)
     return _say(editor, "confirm", observation, one.individual_id, {}, flank)
 
 
@@ -46,8 +46,8 @@ def reject(editor: Editor, reference: str, animal: str | None) -> str:
     observation = lookup.find_observation(editor.store, reference)
     if animal is not None:
         one = lookup.find(editor.state, animal)
-    elif observation.best_individual_id is not None:
-        one = editor.state.current(observation.best_individual_id)
+    elif observation.proposed_id is not None:
+        one = editor.state.current(observation.proposed_id)
     else:
         raise GalleryError("nobody was proposed for this sighting, so there is nobody to reject")
     details = {"observation_id": observation.observation_id}

@@ -112,15 +112,17 @@ def read_visits(truth_file: Path, out: Path) -> list[Visit]:
     visits = []
     for encounter, rows in frames.items():
         found = Counter(event_of.get(row["path"], "") for row in rows).most_common(1)[0][0]
-        event = events.get(found, {"decision": "missed", "name": ""})
+        event = events.get(found, {"decision": "missed", "nearest_name": "", "provisional": ""})
+        # A new animal that is known again is still a new one.
+        again = event["provisional"] == "1" and event["decision"] == "match"
         visits.append(
             Visit(
                 encounter=encounter,
                 identity=rows[0]["identity"],
                 known=rows[0]["known"] == "1",
                 camera=rows[0]["path"].split("/")[0],
-                decision=event["decision"],
-                best_name=event["name"],
+                decision="new" if again else event["decision"],
+                best_name=event["nearest_name"],
             )
         )
     return visits

@@ -50,6 +50,7 @@ class EventCard:
     provisional: bool  # the program gave `who` its name
     times_seen: int  # sightings of `who`, this one among them
     said_by: str | None  # None: nobody has spoken about it
+    rejected: str | None  # who a person said it is not
     name: str | None
     similarity: float | None  # mean cosine, in [-1, 1]
     runner_up_name: str | None
@@ -127,8 +128,8 @@ def sentence(event: EventCard) -> str:
     if event.decision == "new":
         again = f"; {event.times_seen} sightings of it in all" if event.times_seen > 1 else ""
         return f"New animal{f' {who}' if who else ''}, seen in {frames}{again}"
-    if event.said_by:
-        return f"Please look: not {best or 'the one proposed'}{said}"
+    if event.rejected is not None:
+        return f"Please look: not {name(event.rejected)}{said}"
     if event.decision == "review" and best and runner_up:
         return f"Please look: {best} or {runner_up}?"
     if event.decision == "review":

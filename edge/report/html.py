@@ -66,6 +66,7 @@ def _card(store: Store, state: StateFolder, row: Record, times_seen: int) -> Eve
         provisional=bool(row["provisional"]),
         times_seen=times_seen,
         said_by=row["said_by"],
+        rejected=row["verdict_name"] if row["verdict"] == "reject" else None,
         name=row["nearest_name"],
         similarity=row["similarity"],
         runner_up_name=row["runner_up_name"],

@@ -70,3 +70,19 @@ def test_new_animals_that_are_not_alike_are_not_proposed_to_be_one(known):
     assert done(known, "list", "--proposals") == "no new animal looks like another\n"
     ran = known.run("gallery", "list", "--proposals", "--all", "--state", str(known.state))
     assert "--proposals stands alone" in ran.err
+
+
+def test_confirming_a_new_animal_makes_its_frames_its_pictures_not_its_nearest_animals(known):
+    first = visit(known, "X", 1)
+    out = done(known, "confirm", first["observation_id"])
+    assert f"is {first['name']}, who now has 2 pictures" in out
+    assert visit(known, "X", 2, shots=(9, 10))["name"] == first["name"]
+
+
+def test_rejecting_a_new_animal_leaves_it_to_be_named(known, tmp_path):
+    first = visit(known, "X", 1)
+    done(known, "reject", first["observation_id"], "--by", "anna")
+    (row,) = known.rows("event")
+    assert (row["name"], row["verdict_name"]) == ("", first["name"])
+    assert f"Please look: not <bdi>{first['name']}</bdi>" in page(known, tmp_path)
+    assert visit(known, "X", 2, shots=(9, 10))["name"] != first["name"]

@@ -35,6 +35,7 @@ KNOWN = EventCard(
     provisional=False,
     times_seen=1,
     said_by=None,
+    rejected=None,
     name="F02",
     similarity=0.8712,
     runner_up_name="K11",
@@ -80,6 +81,7 @@ def test_a_hostile_name_is_shown_as_text_and_adds_no_tag_wherever_it_stands() ->
         individual_id=HOSTILE,
         who=HOSTILE,
         said_by=HOSTILE,
+        rejected=HOSTILE,
         name=HOSTILE,
         runner_up_name=HOSTILE,
         crops=(picture,),
@@ -94,7 +96,7 @@ def test_a_hostile_name_is_shown_as_text_and_adds_no_tag_wherever_it_stands() ->
         thresholds_sentence=HOSTILE,
     )
     events = [event, replace(event, decision="review"), replace(event, decision="human")]
-    said = replace(KNOWN, said_by="anna")
+    said = replace(KNOWN, said_by="anna", rejected="K05")
     harmless = [said, replace(said, decision="review"), replace(said, decision="human")]
     pair = PairCard(one="new-1", other="F02", similarity=0.6, one_pictures=(), other_pictures=())
     hostile_page = render_page(
@@ -172,7 +174,10 @@ def test_every_event_is_on_the_page_and_those_to_look_at_come_first() -> None:
             {"decision": "new", "who": "new-7", "num_frames": 1, "times_seen": 3},
             "New animal new-7, seen in 1 frame; 3 sightings of it in all",
         ),
-        ({"decision": "review", "who": None, "said_by": "anna"}, "Please look: not F02 (said by"),
+        (
+            {"decision": "review", "who": None, "said_by": "anna", "rejected": "K05"},
+            "Please look: not K05 (said by anna)",
+        ),
         ({"decision": "review"}, "Please look: F02 or K11?"),
         ({"decision": "review", "runner_up_name": None}, "Please look: is this F02?"),
         ({"decision": "review", "name": None, "runner_up_name": None}, "Please look: who is this?"),
