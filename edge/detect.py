@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,15 @@ _TYPE_OF_CATEGORY: dict[str, ObservationType] = {
     "human": "human",
     "vehicle": "vehicle",
 }
+
+
+class People(str, Enum):
+    """What is kept of a person in a picture."""
+
+    drop = "drop"  # nothing; grey where a person reaches into an animal's crop
+    blur = "blur"  # a crop in which nobody can be known again
+    keep = "keep"
+
 
 _FARTHEST = 1e6  # pixels; no picture reaches so far, and far beyond it `crop` would overflow
 
