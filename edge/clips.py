@@ -104,9 +104,7 @@ class Clip:
             if image is not None and is_wanted:
                 given += 1
                 next_ms = (frame_ms // between_ms + 1) * between_ms
-                yield Sample(
-                    frame_ms=round(frame_ms), frame_number=frame_number, image_HWC=image
-                )
+                yield Sample(frame_ms=round(frame_ms), frame_number=frame_number, image_HWC=image)
             if given >= MAX_FRAMES:
                 return
             if self.num_frames >= _MAX_READ or time.monotonic() > deadline:

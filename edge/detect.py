@@ -74,6 +74,7 @@ class FoundObject:
     box: Box
     observation_type: ObservationType
     confidence: float | None  # the detector's, in [0, 1]; None for the whole frame
+    frame_number: int | None = None  # of a clip, from 0; None: a picture, or the whole clip
 
 
 WHOLE_FRAME_ANIMAL = FoundObject(box=WHOLE_FRAME, observation_type="animal", confidence=None)

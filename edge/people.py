@@ -22,7 +22,7 @@ def hide_people(image_HWC: Image, boxes: Sequence[Box], people: People) -> Image
     """
     if people is People.keep or not boxes:
         return image_HWC
-    hidden_HWC = image_HWC.copy()
+    hidden_HWC: Image = image_HWC.copy()
     height, width = hidden_HWC.shape[:2]
     for box in boxes:
         left = max(int((box.x - _MARGIN * box.width) * width), 0)

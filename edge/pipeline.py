@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from edge.clock import Clock
 from edge.config import After
-from edge.detect import BoxesFile
+from edge.detect import BoxesFile, People
 from edge.encoder import Encoder
+from edge.finder import Finder
 from edge.guard import DecodePool
 from edge.health import Health
 from edge.inbox import FoundFile, Inbox
@@ -25,7 +26,9 @@ class Pipeline:
     encoder: Encoder
     decoders: DecodePool
     judge: Judge
-    boxes: BoxesFile | None  # None: the whole frame is one animal
+    boxes: BoxesFile | None
+    finder: Finder | None  # None, as the boxes: the whole frame is one animal
+    people: People
     after: After
     clock: Clock
     health: Health

@@ -14,8 +14,10 @@ from edge.cli_common import open_installed
 from edge.clock import Clock
 from edge.config import Settings
 from edge.detect import BoxesFile
+from edge.detector import open_detector
 from edge.encoder import Encoder
-from edge.errors import InputError
+from edge.errors import ConfigError, InputError
+from edge.finder import DetectorFinder, Finder
 from edge.gallery import Gallery, explain, fit_thresholds, open_gallery
 from edge.guard import DecodePool
 from edge.inbox import Inbox
@@ -37,6 +39,7 @@ class _Given:
 
     inbox: Inbox
     boxes: BoxesFile | None
+    finder: Finder | None
     encoder: Encoder
 
 
@@ -69,8 +72,20 @@ def _open_given(inbox: Path, folder: StateFolder, settings: Settings) -> _Given:
     return _Given(
         inbox=Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds),
         boxes=BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None,
+        finder=_open_finder(settings),
         encoder=open_installed(settings.model, folder, settings.num_threads),
     )
+
+
+def _open_finder(settings: Settings) -> Finder | None:
+    if settings.detector is None:
+        return None
+    if settings.boxes is not None:
+        raise ConfigError(
+            f"boxes come either from the file {settings.boxes} (`boxes`) or from the detector "
+            f"{settings.detector} (`detector`): leave one of them away"
+        )
+    return DetectorFinder(open_detector(settings.detector, settings.num_threads or None))
 
 
 @contextmanager
@@ -97,6 +112,8 @@ def _opened(
                 decoders=decoders,
                 judge=judge,
                 boxes=given.boxes,
+                finder=given.finder,
+                people=settings.people,
                 after=settings.after,
                 clock=Clock(),
                 health=operation.health,
@@ -158,6 +175,13 @@ def _sum_up(watching: Watch, inbox: Path, log: Log, once: bool) -> None:
 
 
 def _tell_oddities(watching: Watch, log: Log) -> None:
+    num_people = watching.counts["with people"]
+    if num_people and watching.keeps_people_out:
+        log(
+            f"{counted(num_people, 'picture shows', 'pictures show')} people and "
+            f"{'stays' if num_people == 1 else 'stay'} in the inbox: they are not moved into the "
+            'state folder unless people = "keep"'
+        )
     others = others_line(watching.last_scan.others) if watching.last_scan else None
     if others:
         log(others)

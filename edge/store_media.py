@@ -275,11 +275,21 @@ class ArchiveKey:
 
     sha256: str
     captured_at: datetime
+    shows_people: bool  # by its detections
 
 
 def archive_key(store: Store, sha256: str) -> ArchiveKey:
-    rows = store.execute("SELECT captured_at FROM media WHERE sha256 = ?", (sha256,))
-    return ArchiveKey(sha256=sha256, captured_at=datetime.fromisoformat(rows[0][0]))
+    rows = store.execute(
+        "SELECT captured_at, EXISTS (SELECT 1 FROM detection WHERE detection.sha256 = media.sha256 "
+        "AND detection.observation_type = 'human') FROM media WHERE sha256 = ?",
+        (sha256,),
+    )
+    captured_at, shows_people = rows[0]
+    return ArchiveKey(
+        sha256=sha256,
+        captured_at=datetime.fromisoformat(captured_at),
+        shows_people=bool(shows_people),
+    )
 
 
 def set_disposed(store: Store, file: FoundFile, sha256: str, disposed_to: str) -> None:

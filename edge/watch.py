@@ -15,7 +15,8 @@ from rich.progress import Progress
 
 from edge import lines, store_report
 from edge.batch import MAX_MEDIA, Begun, begin, complete, take_batch
-from edge.config import Settings
+from edge.config import After, Settings
+from edge.detect import People
 from edge.errors import InputError, StateError
 from edge.hints import hints
 from edge.inbox import FoundFile, Scan
@@ -155,6 +156,11 @@ class Watch:
                     self._tell(f"{num_tried} of {num_files} pictures")
         self._is_cut_short = num_tried < num_files
         return num_files - num_done
+
+    @property
+    def keeps_people_out(self) -> bool:
+        """Of the archive; see `batch.dispose_files`."""
+        return self._settings.after is After.move and self._settings.people is not People.keep
 
     def decisions(self) -> Counter[str]:
         """How often this run decided what, and the number of its "events"."""
