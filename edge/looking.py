@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 
+from edge.boxes_file import BoxesFile
 from edge.decoder import Decoded, View, Wanted
-from edge.detect import WHOLE_FRAME_ANIMAL, BoxesFile, FoundObject
+from edge.detect import WHOLE_FRAME_ANIMAL, FoundObject
 from edge.errors import MediaError
 from edge.finder import Finder
 from edge.inbox import FoundFile

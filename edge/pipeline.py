@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge.boxes_file import BoxesFile
 from edge.clock import Clock
 from edge.config import After
-from edge.detect import BoxesFile, People
+from edge.detect import People
 from edge.encoder import Encoder
 from edge.finder import Finder
 from edge.guard import DecodePool

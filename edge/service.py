@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.backup import open_checked
+from edge.boxes_file import BoxesFile
 from edge.cli_common import open_installed
 from edge.clock import Clock
 from edge.config import Settings
-from edge.detect import BoxesFile
 from edge.detector import open_detector
 from edge.encoder import Encoder
 from edge.errors import ConfigError, InputError
@@ -185,6 +185,13 @@ def _tell_oddities(watching: Watch, log: Log) -> None:
     others = others_line(watching.last_scan.others) if watching.last_scan else None
     if others:
         log(others)
+    boxes = watching.boxes
+    if boxes is not None and boxes.num_unseen:
+        log(
+            f"{counted(boxes.num_unseen, 'picture', 'pictures')} of the {len(boxes)} in the boxes "
+            "file "
+            f"{'is' if boxes.num_unseen == 1 else 'are'} not in the inbox"
+        )
     num_unlisted, num_untimed = watching.counts["not in boxes"], watching.counts["file time"]
     if num_unlisted:
         log(

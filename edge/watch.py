@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from edge import lines, store_report
 from edge.batch import MAX_MEDIA, Begun, begin, complete, take_batch
+from edge.boxes_file import BoxesFile
 from edge.config import After, Settings
 from edge.detect import People
 from edge.errors import InputError, StateError
@@ -158,6 +159,10 @@ class Watch:
         return num_files - num_done
 
     @property
+    def boxes(self) -> BoxesFile | None:
+        return self._pipeline.boxes
+
+    @property
     def keeps_people_out(self) -> bool:
         """Of the archive; see `batch.dispose_files`."""
         return self._settings.after is After.move and self._settings.people is not People.keep
@@ -215,16 +220,23 @@ class Watch:
     def _require_names_fit(self, scan: Scan) -> None:
         """Before anything is recorded: not one common name means names of another root."""
         boxes = self._pipeline.boxes
-        pictures = [file for file in scan.ready if file.problem is None and not file.is_clip]
-        if self._names_fit or boxes is None or not pictures:
+        if boxes is None:
+            return
+        files = [file for file in scan.ready if file.problem is None]
+        if not self._names_fit:
+            boxes.fit(file.relative for file in files)
+        for file in files:
+            boxes.see(file.relative)
+        pictures = [file for file in files if not file.is_clip]
+        if self._names_fit or not pictures:
             return
         if not any(boxes.lists(file.relative) for file in pictures):
             its = f"it names {printable(boxes.example)}" if boxes.example else "it names none"
             raise InputError(
                 f"no picture in the inbox is in the boxes file {boxes.path}: the inbox has "
                 f"{printable(pictures[0].relative)}, {its}. Its names must be relative to the "
-                "inbox: run the detector on this folder with relative file names, or leave "
-                "--boxes away"
+                "inbox, or absolute: run the detector on this folder with relative file names, or "
+                "leave --boxes away"
             )
         self._names_fit = True
 

@@ -57,7 +57,7 @@ def detector(tmp_path: Path) -> str:
 def tinted(red: int, green: int, side: int = 64) -> NDArray[np.uint8]:
     """Grain of these means, twice as wide as high."""
     grain = np.random.default_rng(3).normal(0, 8, (side, 2 * side, 3))
-    return np.clip(grain + (red, green, 20), 0, 255).astype(np.uint8)
+    return np.clip(grain + np.array([red, green, 20]), 0, 255).astype(np.uint8)
 
 
 def pictures(device: Device) -> None:
