@@ -109,10 +109,9 @@ def dispose_files(pipeline: Pipeline, files: Sequence[tuple[FoundFile, str]]) ->
         return
     gone: list[tuple[FoundFile, str, str]] = []
     for file, sha256 in files:
-        key = store_media.archive_key(pipeline.store, sha256)
-        may_move = pipeline.people is People.keep or not key.shows_people
-        if pipeline.after is After.move and not may_move:
+        if _must_stay(pipeline, sha256):
             continue
+        key = store_media.archive_key(pipeline.store, sha256)
         disposed_to = dispose(pipeline.state, file, key, pipeline.after)
         if disposed_to is not None:
             gone.append((file, sha256, disposed_to))
@@ -120,6 +119,11 @@ def dispose_files(pipeline: Pipeline, files: Sequence[tuple[FoundFile, str]]) ->
         with pipeline.store.transaction():
             for file, sha256, disposed_to in gone:
                 store_media.set_disposed(pipeline.store, file, sha256, disposed_to)
+
+
+def _must_stay(pipeline: Pipeline, sha256: str) -> bool:
+    may_hold_people = pipeline.people is People.keep or pipeline.after is not After.move
+    return not may_hold_people and store_media.shows_people(pipeline.store, sha256)
 
 
 def _read(pipeline: Pipeline, files: Sequence[FoundFile], result: BatchResult) -> dict[str, Medium]:

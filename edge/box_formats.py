@@ -2,8 +2,7 @@
 
 MegaDetector batch JSON 1.x (also as AddaxAI, and PyTorch-Wildlife for Timelapse, write it),
 SpeciesNet predictions, PyTorch-Wildlife annotations, COCO Camera Traps, and a CSV with `path` and
-`bbox` as
-wildlife-datasets has it. Does not judge what is sure enough (edge/boxes_file.py).
+`bbox` as wildlife-datasets has it. Does not judge what is sure enough (edge/boxes_file.py).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from edge.inbox import FoundFile, Inbox
 from edge.sightings import Judge
 from edge.state import StateFolder
 from edge.store import Store
+from edge.taken import Times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Pipeline:
     boxes: BoxesFile | None
     finder: Finder | None  # None, as the boxes: the whole frame is one animal
     people: People
+    times: Times
     after: After
     clock: Clock
     health: Health

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 
@@ -15,13 +15,13 @@ from edge.decoder import Decoded, View
 from edge.detect import FoundObject, ObservationType
 from edge.encoder import Encoder
 from edge.errors import MediaError
-from edge.inbox import FoundFile
 from edge.pipeline import Medium, Pipeline
 from edge.sightings import Arrival
 from edge.state import crop_name, write_crops
 from edge.store import new_id
 from edge.store_events import NewDetection
 from edge.store_media import MediaState, Outcome
+from edge.taken import Taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,10 @@ def record(
     with pipeline.health.timed("embed"):
         detections = _detections(pipeline.encoder, seen)
     write_crops(pipeline.state, [one.cut.jpeg for one in seen if one.cut])
-    outcomes = {one.medium.sha256: _outcome(one) for one in learned}
+    taken = [pipeline.times.taken(one.decoded, one.medium.files[0]) for one in learned]
+    outcomes = {
+        one.medium.sha256: _outcome(one, when) for one, when in zip(learned, taken, strict=True)
+    }
     arrivals: list[Arrival] = []
     with pipeline.store.transaction():
         for one in refused:
@@ -88,6 +91,7 @@ def record(
                 arrivals.append(_arrival(object_seen, detection, outcome))
         events = sightings.join_events(pipeline.store, pipeline.judge, arrivals)
     _count(learned, outcomes, counts)
+    counts["outside deployment"] += sum(not one.in_deployment for one in taken)
     for one in refused:
         if one.medium not in again:
             counts["quarantined"] += len(one.medium.files)
@@ -134,28 +138,24 @@ def _quality(one: _Seen) -> float | None:
     return quality.score(one.cut.quality, one.found.confidence, damaged=damaged)
 
 
-def _outcome(learned: Learned) -> Outcome:
+def _outcome(learned: Learned, taken: Taken) -> Outcome:
     decoded, facts = learned.decoded, learned.decoded.facts
-    file = learned.medium.files[0]
     return Outcome(
         kind=decoded.kind,
         width=decoded.width,
         height=decoded.height,
         num_frames=decoded.num_frames,
         duration_seconds=decoded.duration_seconds,
-        captured_at=facts.captured_at or _time_of(file),
-        time_source=decoded.time_source or "mtime",
-        utc_offset_minutes=facts.utc_offset_minutes,
+        captured_at=taken.captured_at,
+        camera_time=taken.camera_time,
+        time_source=taken.time_source,
+        utc_offset_minutes=taken.utc_offset_minutes,
         latitude=facts.latitude,
         longitude=facts.longitude,
         camera=facts.camera,
         observation_type=_observation_type(learned),
         damage=decoded.damage,
     )
-
-
-def _time_of(file: FoundFile) -> datetime:
-    return datetime.fromtimestamp(file.mtime_ns / 1e9)
 
 
 def _observation_type(learned: Learned) -> ObservationType:

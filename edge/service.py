@@ -14,6 +14,7 @@ from edge.boxes_file import BoxesFile
 from edge.cli_common import open_installed
 from edge.clock import Clock
 from edge.config import Settings
+from edge.deployments import read_deployments
 from edge.detector import open_detector
 from edge.encoder import Encoder
 from edge.errors import ConfigError, InputError
@@ -29,6 +30,8 @@ from edge.sightings import Judge
 from edge.signals import stopped_by_signals
 from edge.state import StateFolder, locked
 from edge.store import DECISIONS_KEY, Store, put_meta
+from edge.store_deployments import put_deployments
+from edge.taken import NamePattern, Times
 from edge.text import counted, printable
 from edge.watch import Watch
 
@@ -41,6 +44,7 @@ class _Given:
     boxes: BoxesFile | None
     finder: Finder | None
     encoder: Encoder
+    times: Times
 
 
 def run(inbox: Path, folder: StateFolder, settings: Settings, *, once: bool) -> None:
@@ -74,6 +78,15 @@ def _open_given(inbox: Path, folder: StateFolder, settings: Settings) -> _Given:
         boxes=BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None,
         finder=_open_finder(settings),
         encoder=open_installed(settings.model, folder, settings.num_threads),
+        times=_read_times(settings),
+    )
+
+
+def _read_times(settings: Settings) -> Times:
+    pattern = settings.time_from_name
+    return Times(
+        deployments=read_deployments(settings.deployments) if settings.deployments else {},
+        name_pattern=NamePattern(pattern) if pattern else None,
     )
 
 
@@ -102,6 +115,9 @@ def _opened(
             encoder_id=given.encoder.manifest.encoder_id,
             is_database_intact=True,
         )
+        if given.times.deployments:
+            with store.transaction():
+                put_deployments(store, given.times.deployments.values())
         judge = _judge(store, given.encoder, settings, operation.log)
         with DecodePool(settings.num_decoders or _num_cores()) as decoders:
             yield Pipeline(
@@ -114,6 +130,7 @@ def _opened(
                 boxes=given.boxes,
                 finder=given.finder,
                 people=settings.people,
+                times=given.times,
                 after=settings.after,
                 clock=Clock(),
                 health=operation.health,
@@ -185,6 +202,13 @@ def _tell_oddities(watching: Watch, log: Log) -> None:
     others = others_line(watching.last_scan.others) if watching.last_scan else None
     if others:
         log(others)
+    num_outside = watching.counts["outside deployment"]
+    if num_outside:
+        log(
+            f"{counted(num_outside, 'picture lies', 'pictures lie')} outside the time of their "
+            "camera in the deployments table: check its deploymentStart and deploymentEnd, and "
+            "clock_shift_seconds"
+        )
     boxes = watching.boxes
     if boxes is not None and boxes.num_unseen:
         log(

@@ -23,7 +23,7 @@ import apsw
 from edge import disk
 from edge.errors import StateError, StateKind
 
-SCHEMA_VERSION = 4  # the last of the steps in edge/schema
+SCHEMA_VERSION = 5  # the last of the steps in edge/schema
 DECISIONS_KEY = "decisions"  # in meta: what the thresholds in force mean, as a sentence
 # A commit writes whole pages: at a picture a commit, 4 KB pages are 141 KB a picture, these 51.
 PAGE_BYTES = 1024
