@@ -7,11 +7,15 @@ found something to cut out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from edge.decoder import View
 from edge.detect import FoundObject
-from edge.detector import Detector
+from edge.detector import Detector, open_detector
+from edge.errors import ModelError
 
 _ENOUGH_SIDE = 1280  # pixels of a look beyond which twice the input's size is not worth its memory
 
@@ -47,3 +51,16 @@ class DetectorFinder:
         return [
             [] if view.look_HWC is None else self._detector.find(view.look_HWC) for view in views
         ]
+
+
+def open_finder(detector: Path, num_threads: int | None) -> Finder:
+    """The detector of that file, tried on a grey picture before any file is claimed for it.
+
+    Raises ConfigError for its JSON, ModelError for the file.
+    """
+    opened = open_detector(detector, num_threads)
+    try:
+        opened.find(np.full((opened.spec.height, opened.spec.width, 3), 128, np.uint8))
+    except ModelError as error:
+        raise ModelError(f"{detector}: {error}") from error
+    return DetectorFinder(opened)

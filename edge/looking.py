@@ -109,7 +109,9 @@ def _find(pipeline: Pipeline, finder: Finder, learned: Sequence[Learned]) -> lis
     with pipeline.health.timed("detect"):
         for deployment_id, numbers in by_camera.items():
             views = [view for number in numbers for view in learned[number].decoded.views]
-            objects = iter(finder.find_all(deployment_id, views))
+            answers = finder.find_all(deployment_id, views)
+            assert len(answers) == len(views), "a finder answers for each view"
+            objects = iter(answers)
             for number in numbers:
                 decoded = learned[number].decoded
                 with_objects = tuple(_bare(view, next(objects)) for view in decoded.views)

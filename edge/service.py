@@ -15,10 +15,9 @@ from edge.cli_common import open_installed
 from edge.clock import Clock
 from edge.config import Settings
 from edge.deployments import read_deployments
-from edge.detector import open_detector
 from edge.encoder import Encoder
 from edge.errors import ConfigError, InputError
-from edge.finder import DetectorFinder, Finder
+from edge.finder import Finder, open_finder
 from edge.gallery import Gallery, explain, fit_thresholds, open_gallery
 from edge.guard import DecodePool
 from edge.inbox import Inbox
@@ -98,7 +97,7 @@ def _open_finder(settings: Settings) -> Finder | None:
             f"boxes come either from the file {settings.boxes} (`boxes`) or from the detector "
             f"{settings.detector} (`detector`): leave one of them away"
         )
-    return DetectorFinder(open_detector(settings.detector, settings.num_threads or None))
+    return open_finder(settings.detector, settings.num_threads or None)
 
 
 @contextmanager
@@ -118,6 +117,8 @@ def _opened(
         if given.times.deployments:
             with store.transaction():
                 put_deployments(store, given.times.deployments.values())
+        if settings.detector is not None:
+            operation.log(f"detector: {printable(settings.detector.name)}")
         judge = _judge(store, given.encoder, settings, operation.log)
         with DecodePool(settings.num_decoders or _num_cores()) as decoders:
             yield Pipeline(

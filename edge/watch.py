@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator
 
 from rich.progress import Progress
 
-from edge import lines, store_report
+from edge import lines, store_media, store_report
 from edge.batch import MAX_MEDIA, Begun, begin, complete, take_batch
 from edge.boxes_file import BoxesFile
 from edge.config import After, Settings
 from edge.detect import People
-from edge.errors import InputError, StateError
+from edge.errors import InputError, ModelError, StateError
 from edge.hints import hints
 from edge.inbox import FoundFile, Scan
 from edge.operation import Operation
@@ -130,6 +130,10 @@ class Watch:
         self._operation.beat()
         try:
             num_left = self._run_batches(work, time.monotonic() + seconds)
+        except ModelError:  # of the detector: none of the pictures' fault
+            with self._pipeline.store.transaction():
+                store_media.release(self._pipeline.store, self.in_hand)
+            raise
         finally:  # what is recorded is told, also when the next batch met a full disk
             self._tell_sightings([])
         return scan.num_unsettled + num_left

@@ -226,6 +226,27 @@ def test_boxes_and_a_detector_together_are_refused(known, detector, tmp_path):
     assert "leave one of them away" in ran.err
 
 
+def test_a_detector_that_does_not_fit_its_json_stops_before_anything_is_claimed(known, tmp_path):
+    pictures(known)
+    content = describe("nms-parts", input={"resize": "stretch"})
+    ran = known.watch("--detector", str(written(tmp_path, by_colour(), content)))
+    assert ran.code == 1
+    assert "d.onnx: " in ran.err and "[1, 2, 6]" in ran.err
+    assert known.rows("media") == []
+
+
+def test_a_detector_that_fails_on_a_picture_costs_that_picture_no_attempt(known, tmp_path):
+    pictures(known)
+    content = describe("nms", input={"resize": "stretch"}, classes=["zebra"], animals=["zebra"])
+    content |= {"people": [], "vehicles": []}  # it knows a second class, of red pictures
+    detector = written(tmp_path, by_colour(), content)
+    ran = known.watch("--detector", str(detector))
+    assert ran.code == 1
+    assert "names only 1" in ran.err
+    claimed = query(known.state, "SELECT attempts FROM media WHERE state = 'claimed'")
+    assert claimed and set(claimed) == {(0,)}
+
+
 def test_a_person_is_hidden_to_the_edge_of_the_box_and_no_further() -> None:
     image = np.full((100, 100, 3), 7, np.uint8)
     box = Box(x=0.2, y=0.2, width=0.4, height=0.4, relative=True)

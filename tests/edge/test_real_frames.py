@@ -16,12 +16,6 @@ from .test_box_formats import CATEGORIES
 
 pytestmark = pytest.mark.data
 PICTURES = (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n", b"WEBPVP8")
-    b"\xff\xd8\xff\xe0",
-    b"\xff\xd8\xff\xe1",
-    b"\xff\xd8\xff\xdb",
-    b"\x89PNG\r\n",
-    b"WEBPVP8",
-)
 
 
 def bring(source: Path, folder: Path) -> Path:
