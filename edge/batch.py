@@ -23,7 +23,7 @@ from edge.pipeline import Medium, Pipeline
 from edge.recording import record
 
 MAX_MEDIA = 32
-_MAX_BYTES = 64 * 1024 * 1024  # of files held in memory at once; one file may be as large
+_MAX_BYTES = 64 * 1024 * 1024  # of a batch's files in memory; only a clip may be larger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,11 @@ def take_batch(files: Sequence[FoundFile], start: int, num_media: int) -> list[F
         if file.is_clip:
             break
     return batch
+
+
+def is_large(batch: Sequence[FoundFile]) -> bool:
+    """A clip so large that nothing else should be in memory beside it."""
+    return sum(one.num_bytes for one in batch) > _MAX_BYTES
 
 
 def begin(pipeline: Pipeline, files: Sequence[FoundFile]) -> Begun:

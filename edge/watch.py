@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from rich.progress import Progress
 
 from edge import lines, store_media, store_report
-from edge.batch import MAX_MEDIA, Begun, begin, complete, take_batch
+from edge.batch import MAX_MEDIA, Begun, begin, complete, is_large, take_batch
 from edge.boxes_file import BoxesFile
 from edge.config import After, Settings
 from edge.detect import People
@@ -195,6 +195,9 @@ class Watch:
         while position < len(work.fresh) and self._may_begin(until):
             batch = take_batch(work.fresh, position, self._batch_size)
             position += len(batch)
+            if ahead is not None and is_large(batch):
+                yield ahead
+                ahead = None
             following = (batch, self._begin(batch))
             if ahead is not None:
                 yield ahead
