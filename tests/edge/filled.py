@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from edge import store_events, store_gallery, store_media
+from edge import curate, store_events, store_log, store_media
+from edge.curate import NewExemplar
 from edge.detect import Box
 from edge.inbox import FoundFile
 from edge.store import Store, now
 from edge.store_events import Nearest, NewDetection, NewObservation
-from edge.store_gallery import NewExemplar
 from edge.store_media import Outcome
 
 WHOLE = Box(x=0.0, y=0.0, width=1.0, height=1.0, relative=True)
@@ -73,6 +73,7 @@ def record(store: Store, *numbers: int) -> None:
                 box=WHOLE,
                 confidence=None,
                 usable=True,
+                quality=None,
                 embedding=embedding,
                 encoder_id="e" * 64,
                 crop=sha_of(-one),
@@ -87,10 +88,12 @@ def record(store: Store, *numbers: int) -> None:
                 observation_id=f"observation {one:05}",
                 event_id=f"event {one:05}",
                 decision="review",
+                individual_id=None,
                 num_frames=1,
                 num_usable=1,
                 nearest=nearest,
                 statistic_value=None,
+                probability=None,
                 thresholds=None,
                 model="tiny",
                 encoder_id="e" * 64,
@@ -111,21 +114,23 @@ def review(store: Store, *numbers: int) -> None:
 
 
 def enroll(store: Store, name: str, *numbers: int) -> None:
-    with store.transaction():
-        individual_id = store_gallery.add_individual(store, name, provisional=False)
-        for one in numbers:
-            exemplar = NewExemplar(
-                sha256=sha_of(one),
-                display=found(one).display,
-                box=WHOLE,
-                flank="left",
-                encounter=None,
-                captured_at=None,
-                embedding=np.ones(64, np.float16),
-                encoder_id="e" * 64,
-                crop=sha_of(-one),
-            )
-            store_gallery.add_exemplar(store, individual_id, exemplar)
+    exemplars = [
+        NewExemplar(
+            sha256=sha_of(one),
+            display=found(one).display,
+            box=WHOLE,
+            flank="left",
+            encounter=None,
+            captured_at=None,
+            crop=sha_of(-one),
+            observation_id=None,
+            embedding=np.ones(64, np.float16),
+            encoder_id="e" * 64,
+        )
+        for one in numbers
+    ]
+    with store.transaction(), store_log.editing(store, "tester") as editor:
+        curate.enrol(editor, None, name, provisional=False, exemplars=exemplars)
 
 
 def fill(store: Store, num_media: int) -> None:

@@ -77,7 +77,7 @@ def put(store: Store, frame: str, animals: str, shot: int) -> list[Arrival]:
         add_detection(
             store,
             NewDetection(
-                detection_id=detection_id, sha256=frame, observation_type="animal",
+                detection_id=detection_id, sha256=frame, frame_ms=None, observation_type="animal",
                 box=Box(x=0.3 * number, y=0.1, width=0.2, height=0.2, relative=True),
                 confidence=None, usable=True, quality=0.1 if animal.islower() else 0.9,
                 embedding=look(animal.upper(), shot), encoder_id="e", crop=None,
