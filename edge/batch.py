@@ -10,22 +10,20 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from edge import store_archive, store_media
 from edge.archive import dispose
 from edge.config import After
-from edge.decoder import Decoded, Wanted
-from edge.detect import WHOLE_FRAME_ANIMAL, BoxesFile, FoundObject
+from edge.detect import People
 from edge.errors import MediaError
 from edge.inbox import FoundFile
+from edge.looking import Awaited, begin_looking, finish_looking
 from edge.pipeline import Medium, Pipeline
-from edge.recording import Learned, Refused, record
+from edge.recording import record
 
 MAX_MEDIA = 32
-_MAX_BYTES = 64 * 1024 * 1024  # of files held in memory at once; one file may be as large
-_TICK_SECONDS = 1.0
+_MAX_BYTES = 64 * 1024 * 1024  # of a batch's files in memory; only a clip may be larger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +34,12 @@ class BatchResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Awaited:
-    medium: Medium
-    found: tuple[FoundObject, ...] | None  # None: the boxes file lacks it
-    future: Future[Decoded]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Begun:
     """A batch that is claimed and being decoded."""
 
     result: BatchResult
     known: list[Medium]  # done before under another name
-    decoding: list[_Awaited]
+    decoding: list[Awaited]
 
     @property
     def claimed(self) -> list[str]:
@@ -71,31 +62,28 @@ def take_batch(files: Sequence[FoundFile], start: int, num_media: int) -> list[F
     return batch
 
 
+def is_large(batch: Sequence[FoundFile]) -> bool:
+    """A clip so large that nothing else should be in memory beside it."""
+    return sum(one.num_bytes for one in batch) > _MAX_BYTES
+
+
 def begin(pipeline: Pipeline, files: Sequence[FoundFile]) -> Begun:
     """Reads and claims the files and has them decoded; those still being written are left."""
     result = BatchResult(finished=[], events=[])
     claimed, known = _claim(pipeline, _read(pipeline, files, result), result)
     pipeline.beat()
     return Begun(
-        result=result, known=known, decoding=[_decode(pipeline, medium) for medium in claimed]
+        result=result,
+        known=known,
+        decoding=[begin_looking(pipeline, medium) for medium in claimed],
     )
 
 
 def complete(pipeline: Pipeline, begun: Begun) -> BatchResult:
     """Waits for the pixels, records what they show, disposes of the files."""
     result = begun.result
-    with pipeline.health.timed("decode"):
-        _wait(pipeline, begun.decoding)
-    learned: list[Learned] = []
-    refused: list[Refused] = []
-    for one in begun.decoding:
-        try:
-            decoded = one.future.result()
-        except MediaError as error:
-            refused.append(Refused(medium=one.medium, error=error))
-            continue
-        learned.append(Learned(medium=one.medium, decoded=decoded, found=one.found))
-    recorded = record(pipeline, learned, refused, result.counts)
+    looked = finish_looking(pipeline, begun.decoding)
+    recorded = record(pipeline, looked.learned, looked.refused, result.counts)
     result.events.extend(recorded.events)
     _leave_for_later(result, recorded.again)
     pipeline.beat()
@@ -103,7 +91,7 @@ def complete(pipeline: Pipeline, begun: Begun) -> BatchResult:
         pipeline,
         [
             (file, medium.sha256)
-            for medium in [*begun.known, *(one.medium for one in learned)]
+            for medium in [*begun.known, *(one.medium for one in looked.learned)]
             for file in medium.files
         ],
     )
@@ -120,16 +108,24 @@ def put_aside(pipeline: Pipeline, file: FoundFile, error: MediaError) -> None:
 def dispose_files(pipeline: Pipeline, files: Sequence[tuple[FoundFile, str]]) -> None:
     """Moves or deletes files whose media are done, and notes where they went.
 
-    The notes go with the next batch's claim: a transaction of their own would cost a card as much
-    as the record itself.
+    A picture of people is not moved into the state folder unless it may keep them. The notes go
+    with the next batch's claim: a transaction of their own would cost a card as much as the record
+    itself.
     """
     if pipeline.after is After.keep:
         return
     for file, sha256 in files:
+        if _must_stay(pipeline, sha256):
+            continue
         key = store_archive.archive_key(pipeline.store, sha256)
         disposed_to = dispose(pipeline.state, file, key, pipeline.after)
         if disposed_to is not None:
             store_archive.set_disposed(pipeline.store, file, sha256, disposed_to)
+
+
+def _must_stay(pipeline: Pipeline, sha256: str) -> bool:
+    may_hold_people = pipeline.people is People.keep or pipeline.after is not After.move
+    return not may_hold_people and store_media.shows_people(pipeline.store, sha256)
 
 
 def _read(pipeline: Pipeline, files: Sequence[FoundFile], result: BatchResult) -> dict[str, Medium]:
@@ -174,34 +170,6 @@ def _claim(
             else:
                 result.counts["quarantined"] += len(medium.files)
     return claimed, known
-
-
-def _decode(pipeline: Pipeline, medium: Medium) -> _Awaited:
-    found = _find_objects(pipeline.boxes, medium.files)
-    wanted = Wanted(spec=pipeline.encoder.manifest.input, objects=found or (), look_side=None)
-    future = pipeline.decoders.submit(medium.data, wanted)
-    return _Awaited(medium=medium, found=found, future=future)
-
-
-def _find_objects(
-    boxes: BoxesFile | None, files: list[FoundFile]
-) -> tuple[FoundObject, ...] | None:
-    """None where the boxes file knows none of the medium's names."""
-    if boxes is None:
-        return (WHOLE_FRAME_ANIMAL,)
-    for file in files:
-        found = boxes.find(file.relative)
-        if found is not None:
-            return tuple(found)
-    return None
-
-
-def _wait(pipeline: Pipeline, decoding: Sequence[_Awaited]) -> None:
-    """Every one ends: the pool gives each file a time limit."""
-    pending = {one.future for one in decoding}
-    while pending:
-        _, pending = wait(pending, timeout=_TICK_SECONDS)
-        pipeline.beat()
 
 
 def _leave_for_later(result: BatchResult, again: list[Medium]) -> None:

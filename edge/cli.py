@@ -10,6 +10,7 @@ import typer
 from edge import config
 from edge.cli_common import ModelOption, StateOption, VersionOption, plain_errors, run_app
 from edge.config import After
+from edge.detect import People
 from edge.state import find_state
 
 _watch_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -75,8 +76,34 @@ def _watch(
         typer.Option(
             metavar="FILE",
             readable=False,
-            help="Where the animals are: a MegaDetector JSON, its file names relative to INBOX. "
+            help="Where the animals are, found elsewhere: a MegaDetector, SpeciesNet, "
+            "PyTorch-Wildlife or COCO Camera Traps JSON, or a CSV with path and bbox. "
             "Default: each picture as a whole is one animal.",
+        ),
+    ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            readable=False,
+            help="Find the animals here: a detector as ONNX with its JSON beside it "
+            "(`edge-admin detector check` writes one).",
+        ),
+    ] = None,
+    people: Annotated[
+        People | None,
+        typer.Option(
+            help="What is kept of people that boxes or detector show: nothing (drop, the default), "
+            "a blurred crop (blur), or a crop (keep)."
+        ),
+    ] = None,
+    deployments: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            readable=False,
+            help="A Camtrap DP deployments.csv: places, and optionally time_zone and "
+            "clock_shift_seconds, of the cameras.",
         ),
     ] = None,
     version: VersionOption = False,
@@ -90,6 +117,12 @@ def _watch(
     from edge.service import run
 
     settings = config.override(
-        config.read_settings(config_file), model=model, after=after, boxes=boxes
+        config.read_settings(config_file),
+        model=model,
+        after=after,
+        boxes=boxes,
+        detector=detector,
+        people=people,
+        deployments=deployments,
     )
     run(inbox, find_state(state), settings, once=once)

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 import cv2
@@ -32,6 +32,7 @@ _DEFAULT_RATE = 25.0  # frames a second where the header has no sensible rate
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     frame_ms: int  # since the clip's start
+    frame_number: int  # from 0
     image_HWC: Image
 
 
@@ -80,25 +81,30 @@ class Clip:
         claimed = self._tell(cv2.CAP_PROP_FRAME_COUNT)
         self.num_claimed = int(claimed) if 1 <= claimed <= 10_000_000 else None
         self.num_frames = 0  # gone through
+        self.size: tuple[int, int] | None = None  # width, height of the first that was decoded
         self.duration_seconds = 0.0
         self.ended = False  # by itself, not by our leaving off
         self.left_off = False  # for lack of time, though more was wanted
 
-    def samples(self) -> Iterator[Sample]:
-        """Frames at even times: one a second, fewer of a long clip; never more than 64."""
+    def samples(self, numbers: Set[int] | None = None) -> Iterator[Sample]:
+        """Frames at even times: one a second, fewer of a long clip; never more than 64.
+
+        With `numbers` those very frames instead (and the clip's first is tried for its size).
+        """
         deadline = time.monotonic() + _MAX_SECONDS
         between_ms = 1000 * _SECONDS_BETWEEN
         if self.num_claimed is not None:
             between_ms = max(between_ms, 1000 * self.num_claimed / self._rate / MAX_FRAMES)
         next_ms, given = 0.0, 0
         while self._capture.grab():
+            frame_number = self.num_frames
             frame_ms = self._next_time()
-            if frame_ms >= next_ms:
-                image = self._retrieve()
-                if image is not None:
-                    given += 1
-                    next_ms = (frame_ms // between_ms + 1) * between_ms
-                    yield Sample(frame_ms=round(frame_ms), image_HWC=image)
+            is_wanted = frame_ms >= next_ms if numbers is None else frame_number in numbers
+            image = self._retrieve() if is_wanted or self.size is None else None
+            if image is not None and is_wanted:
+                given += 1
+                next_ms = (frame_ms // between_ms + 1) * between_ms
+                yield Sample(frame_ms=round(frame_ms), frame_number=frame_number, image_HWC=image)
             if given >= MAX_FRAMES:
                 return
             if self.num_frames >= _MAX_READ or time.monotonic() > deadline:
@@ -125,6 +131,7 @@ class Clip:
         if not done or image is None or image.ndim != 3 or image.dtype != np.uint8:
             return None
         check_size(image.shape[1], image.shape[0])
+        self.size = self.size or (image.shape[1], image.shape[0])
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def _tell(self, what: int) -> float:

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from edge.detect import People
 from edge.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -50,7 +51,11 @@ class Settings:
     """The keys of the TOML file are these fields."""
 
     model: Path | None = None  # None: STATE/model.onnx
-    boxes: Path | None = None  # a MegaDetector JSON; None: the whole frame is the animal
+    boxes: Path | None = None  # boxes from elsewhere, as JSON or CSV
+    detector: Path | None = None  # ONNX; neither: the whole frame is the animal
+    people: People = People.drop
+    deployments: Path | None = None  # places, time zones and clock shifts by camera, as CSV
+    time_from_name: str = ""  # a pattern of dates in file names; "": they are never read
     after: After = After.keep
     settle_seconds: float = 2.0  # a file unchanged for so long is taken for whole
     max_wait_seconds: float = 86400.0  # a file that stays incomplete is given up after so long
@@ -63,6 +68,14 @@ class Settings:
     archive_min_free_mb: int = 0  # the oldest of them go while less is free; 0: never
     log: LogFormat = LogFormat.text
     listen: str = ""  # health and metrics: "127.0.0.1:PORT" or "unix:PATH"; "": nowhere
+
+
+_FILES = frozenset({"model", "boxes", "detector", "deployments"})
+_CHOICES: dict[str, type[Enum]] = {"after": After, "log": LogFormat, "people": People}
+_TEXTS = {
+    "listen": 'an address, as "127.0.0.1:9464",',
+    "time_from_name": 'a pattern, as "%Y%m%d%H%M%S",',
+}
 
 
 def read_settings(file: Path | None) -> Settings:
@@ -100,21 +113,18 @@ def _settings(content: dict[str, Any], file: Path) -> Settings:
 
 
 def _value(key: str, value: Any, file: Path) -> Any:
-    if key in {"model", "boxes"}:
+    if key in _FILES:
         if not isinstance(value, str):
             raise _wrong(key, value, "a file's name in quotes", file)
         return file.parent / value  # relative to the settings, not to where one happens to stand
-    if key == "after":
-        if value not in {one.value for one in After}:
-            raise _wrong(key, value, 'one of "keep", "move", "delete"', file)
-        return After(value)
-    if key == "log":
-        if value not in {one.value for one in LogFormat}:
-            raise _wrong(key, value, '"text" or "json"', file)
-        return LogFormat(value)
-    if key == "listen":
+    if key in _CHOICES:
+        words = [one.value for one in _CHOICES[key]]
+        if value not in words:
+            raise _wrong(key, value, "one of " + ", ".join(f'"{one}"' for one in words), file)
+        return _CHOICES[key](value)
+    if key in _TEXTS:
         if not isinstance(value, str):
-            raise _wrong(key, value, 'an address in quotes, as "127.0.0.1:9464"', file)
+            raise _wrong(key, value, f"{_TEXTS[key]} in quotes", file)
         return value
     whole, highest = key in _WHOLE, _HIGHEST[key]
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)

@@ -18,7 +18,7 @@ from edge.exif import parse_moment
 
 # What OpenCV's ffmpeg may take the bytes for, whatever it would guess.
 FFMPEG_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm"
-MAX_CLIP_BYTES = 256 * 1024 * 1024
+MAX_CLIP_BYTES = 192 * 1024 * 1024
 _MAX_BOXES = 4_000
 _ISO_FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
 _ISO_EPOCH = datetime(1904, 1, 1)

@@ -7,17 +7,19 @@ standard error while it runs (`edge.damage`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge import container, damage, header
-from edge.clips import Clip
+from edge.clips import Clip, Sample
 from edge.crops import CROP_LONGEST_SIDE, Cut, cut
-from edge.detect import FoundObject
+from edge.detect import FoundObject, People
 from edge.errors import MediaError
 from edge.exif import Facts, read_exif
 from edge.header import Header, read_header
 from edge.media import decode_stored, upright
+from edge.people import hide_people
 from edge.preprocess import Image, InputSpec, fit_within
 
 MediaTime = Literal["exif", "container"]
@@ -31,6 +33,16 @@ class Wanted:
     spec: InputSpec
     objects: tuple[FoundObject, ...] | None  # boxes to cut out; None: none known yet
     look_side: int | None  # longest side in pixels of a small whole picture; None: not wanted
+    # Of a clip: only these frames, by their number from 0, each with boxes of its own instead of
+    # `objects`. None: those sampled by time.
+    of_frames: Mapping[int, tuple[FoundObject, ...]] | None = None
+    people: People = People.drop
+
+    def cuts_out(self, found: FoundObject) -> bool:
+        """No crop is ever made of what may be a person unless the user wants it."""
+        if found.observation_type == "human":
+            return self.people is not People.drop
+        return found.observation_type == "animal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +50,10 @@ class View:
     """One picture of a medium."""
 
     frame_ms: int | None  # since the clip's start; None for a still picture
-    cuts: tuple[Cut | None, ...]  # one per wanted object; None unless it is an animal
+    cuts: tuple[Cut | None, ...]  # one per object; None unless the object is cut out
     look_HWC: Image | None
+    objects: tuple[FoundObject, ...] = ()
+    frame_number: int | None = None  # in the clip, from 0; None for a still picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +91,7 @@ def scale_for(wanted: Wanted, width: int, height: int) -> int:
     if wanted.look_side is not None:
         needs.append(wanted.look_side / max(width, height))
     for one in wanted.objects or ():
-        if one.observation_type != "animal":
+        if not wanted.cuts_out(one):
             continue
         box = one.box.to_relative(width, height)
         sides = (max(box.width * width, 1.0), max(box.height * height, 1.0))
@@ -119,7 +133,7 @@ def _decode_picture(data: bytes, wanted: Wanted) -> Decoded:
         facts=exif.facts,
         time_source="exif" if exif.facts.captured_at is not None else None,
         damage=found,
-        views=(_view(image_HWC, (width, height), wanted, frame_ms=None),),
+        views=(_view(image_HWC, (width, height), wanted, wanted.objects or ()),),
         num_frames=None,
         duration_seconds=None,
     )
@@ -150,41 +164,52 @@ def _structural_damage(data: bytes, head: Header) -> str | None:
 
 
 def _view(
-    image_HWC: Image, full_size: tuple[int, int], wanted: Wanted, frame_ms: int | None
+    image_HWC: Image,
+    full_size: tuple[int, int],
+    wanted: Wanted,
+    objects: tuple[FoundObject, ...],
+    sample: Sample | None = None,
 ) -> View:
     """`image_HWC` may be a reduced copy of the picture of `full_size` (width, height)."""
-    cuts = tuple(
-        # No crop is ever made of a person, nor of what may be one.
-        cut(image_HWC, one.box.to_relative(*full_size), wanted.spec)
-        if one.observation_type == "animal"
-        else None
-        for one in wanted.objects or ()
+    objects = tuple(replace(one, box=one.box.to_relative(*full_size)) for one in objects)
+    people = [one.box for one in objects if one.observation_type == "human"]
+    shown_HWC = hide_people(image_HWC, people, wanted.people)
+    return View(
+        frame_ms=None if sample is None else sample.frame_ms,
+        cuts=tuple(
+            cut(shown_HWC, one.box, wanted.spec) if wanted.cuts_out(one) else None
+            for one in objects
+        ),
+        look_HWC=(
+            None if wanted.look_side is None else fit_within(image_HWC, wanted.look_side).copy()
+        ),
+        objects=objects,
+        frame_number=None if sample is None else sample.frame_number,
     )
-    look = None if wanted.look_side is None else fit_within(image_HWC, wanted.look_side).copy()
-    return View(frame_ms=frame_ms, cuts=cuts, look_HWC=look)
 
 
 def _decode_clip(data: bytes, wanted: Wanted) -> Decoded:
     told = container.read_container(data)
     views: list[View] = []
-    size = (0, 0)
     with damage.native_messages() as messages:
         clip = Clip(data)
         try:
-            for sample in clip.samples():
-                frame_size = (sample.image_HWC.shape[1], sample.image_HWC.shape[0])
-                size = size if views else frame_size
-                views.append(_view(sample.image_HWC, frame_size, wanted, sample.frame_ms))
+            for sample in clip.samples(None if wanted.of_frames is None else set(wanted.of_frames)):
+                objects = wanted.objects or ()
+                if wanted.of_frames is not None:
+                    objects = wanted.of_frames[sample.frame_number]
+                size = (sample.image_HWC.shape[1], sample.image_HWC.shape[0])
+                views.append(_view(sample.image_HWC, size, wanted, objects, sample))
         finally:
             clip.close()
-    if not views:
+    if clip.size is None:
         raise MediaError(
             "truncated" if told.cut_short else "undecodable", "no frame of this clip can be decoded"
         )
     return Decoded(
         kind="video",
-        width=size[0],
-        height=size[1],
+        width=clip.size[0],
+        height=clip.size[1],
         facts=Facts(captured_at=told.captured_at),
         time_source="container" if told.captured_at is not None else None,
         damage=_clip_damage(told.cut_short, clip, messages),

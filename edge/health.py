@@ -34,6 +34,7 @@ ReasonKind = Literal[
     "health-file",  # STATE/health.json cannot be written
     "other",
 ]
+Step = Literal["decode", "detect", "embed"]
 OUTCOMES = ("animal", "blank", "human", "vehicle", "unclassified", "quarantined", "copies")
 MAX_CAMERAS = 64  # names in the metrics; the frames of further ones are counted together
 
@@ -84,6 +85,7 @@ class Snapshot:
     queue_depth: int
     oldest_pending_seconds: float
     decode: Timing
+    detect: Timing
     embed: Timing
     gauges: Gauges
 
@@ -109,7 +111,7 @@ class Health:
         self._num_other_camera_frames = 0
         self._queue_depth = 0
         self._oldest_since: float | None = None
-        self._timings = {"decode": Timing(), "embed": Timing()}
+        self._timings = {step: Timing() for step in get_args(Step)}
         self._gauges = Gauges()
 
     def progress(self) -> None:
@@ -177,12 +179,12 @@ class Health:
             self._oldest_since = self._clock() - oldest_seconds if depth else None
 
     @contextmanager
-    def timed(self, step: Literal["decode", "embed"]) -> Iterator[None]:
+    def timed(self, step: Step) -> Iterator[None]:
         began = self._clock()
         yield
         self.time(step, self._clock() - began)
 
-    def time(self, step: Literal["decode", "embed"], seconds: float) -> None:
+    def time(self, step: Step, seconds: float) -> None:
         with self._lock:
             before = self._timings[step]
             self._timings[step] = Timing(
@@ -214,6 +216,7 @@ class Health:
                 if self._oldest_since is None
                 else now - self._oldest_since,
                 decode=self._timings["decode"],
+                detect=self._timings["detect"],
                 embed=self._timings["embed"],
                 gauges=self._gauges,
             )
@@ -234,7 +237,7 @@ def from_record(record: dict[str, Any]) -> Snapshot:
     if fields.get("state") not in get_args(State):
         raise ValueError(f"state {fields.get('state')!r}")
     fields["reasons"] = tuple(Reason(**one) for one in fields.get("reasons", ()))
-    for name in ("decode", "embed"):
+    for name in get_args(Step):
         fields[name] = Timing(**fields.get(name, {}))
     fields["gauges"] = Gauges(**fields.get("gauges", {}))
     return Snapshot(**fields)

@@ -82,6 +82,7 @@ def _work_families(snapshot: Snapshot) -> Iterator[_Family]:
         _one(snapshot.oldest_pending_seconds),
     )
     yield "decode_seconds", "summary", "Time to decode a batch.", _timing(snapshot.decode)
+    yield "detect_seconds", "summary", "Time to find animals in a batch.", _timing(snapshot.detect)
     yield "embed_seconds", "summary", "Time to embed a batch.", _timing(snapshot.embed)
 
 

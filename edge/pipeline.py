@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge.boxes_file import BoxesFile
 from edge.clock import Clock
 from edge.config import After
-from edge.detect import BoxesFile
+from edge.detect import People
 from edge.encoder import Encoder
+from edge.finder import Finder
 from edge.guard import DecodePool
 from edge.health import Health
 from edge.inbox import FoundFile, Inbox
 from edge.sightings import Judge
 from edge.state import StateFolder
 from edge.store import Store
+from edge.taken import Times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,10 @@ class Pipeline:
     encoder: Encoder
     decoders: DecodePool
     judge: Judge
-    boxes: BoxesFile | None  # None: the whole frame is one animal
+    boxes: BoxesFile | None
+    finder: Finder | None  # None, as the boxes: the whole frame is one animal
+    people: People
+    times: Times
     after: After
     clock: Clock
     health: Health

@@ -8,6 +8,7 @@ import os
 import stat
 
 from edge.complete import find_missing
+from edge.container import MAX_CLIP_BYTES
 from edge.errors import MediaError, MediaReason
 from edge.media import MAX_BYTES
 from edge.walk import FoundFile, kind_of_file, opened_folder
@@ -63,8 +64,9 @@ def read_whole(root: str, file: FoundFile) -> bytes | None:
 
 
 def _read(descriptor: int, file: FoundFile) -> bytes | None:
-    if file.num_bytes > MAX_BYTES:
-        raise MediaError("too-large", f"more than {MAX_BYTES // 2**20} MB")
+    most = MAX_CLIP_BYTES if file.is_clip else MAX_BYTES
+    if file.num_bytes > most:
+        raise MediaError("too-large", f"more than {most // 2**20} MB")
     parts, num_left = [], file.num_bytes + 1  # one more, to notice that it grew
     while num_left and (part := os.read(descriptor, num_left)):
         parts.append(part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 
@@ -15,20 +15,20 @@ from edge.decoder import Decoded, View
 from edge.detect import FoundObject, ObservationType
 from edge.encoder import Encoder
 from edge.errors import MediaError
-from edge.inbox import FoundFile
 from edge.pipeline import Medium, Pipeline
 from edge.sightings import Arrival
 from edge.state import crop_name, write_crops
 from edge.store import new_id
 from edge.store_events import NewDetection
 from edge.store_media import MediaState, Outcome
+from edge.taken import Taken
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
     medium: Medium
     decoded: Decoded
-    found: tuple[FoundObject, ...] | None  # in each of its frames; None: nobody looked
+    looked: bool  # somebody looked for what is in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,13 @@ class _Seen:
     of: Learned
     view: View
     found: FoundObject
-    cut: Cut | None  # only of animals
+    cut: Cut | None  # of animals, and of people where they are kept
 
     @property
-    def usable(self) -> bool:
-        return self.cut is not None and self.cut.usable
+    def coat(self) -> Cut | None:
+        """What an animal can be told by; None of people, who are never embedded."""
+        is_animal = self.found.observation_type == "animal"
+        return self.cut if is_animal and self.cut and self.cut.usable else None
 
 
 def record(
@@ -71,7 +73,10 @@ def record(
     with pipeline.health.timed("embed"):
         detections = _detections(pipeline.encoder, seen)
     write_crops(pipeline.state, [one.cut.jpeg for one in seen if one.cut])
-    outcomes = {one.medium.sha256: _outcome(one) for one in learned}
+    taken = [pipeline.times.taken(one.decoded, one.medium.files[0]) for one in learned]
+    outcomes = {
+        one.medium.sha256: _outcome(one, when) for one, when in zip(learned, taken, strict=True)
+    }
     arrivals: list[Arrival] = []
     with pipeline.store.transaction():
         for one in refused:
@@ -86,6 +91,7 @@ def record(
                 arrivals.append(_arrival(object_seen, detection, outcome))
         events = sightings.join_events(pipeline.store, pipeline.judge, arrivals)
     _count(learned, outcomes, counts)
+    counts["outside deployment"] += sum(not one.in_deployment for one in taken)
     for one in refused:
         if one.medium not in again:
             counts["quarantined"] += len(one.medium.files)
@@ -97,13 +103,13 @@ def record(
 
 def _objects(learned: Learned) -> Iterator[_Seen]:
     for view in learned.decoded.views:
-        for found, cut in zip(learned.found or (), view.cuts, strict=True):
+        for found, cut in zip(view.objects, view.cuts, strict=True):
             yield _Seen(of=learned, view=view, found=found, cut=cut)
 
 
 def _detections(encoder: Encoder, seen: Sequence[_Seen]) -> list[NewDetection]:
     """Every object with its embedding, where it is an animal large enough to have one."""
-    crops = [one.cut.encoder_HWC for one in seen if one.cut and one.cut.usable]
+    crops = [one.coat.encoder_HWC for one in seen if one.coat]
     spec = encoder.manifest.input
     images_NHWC = np.stack(crops) if crops else np.zeros((0, spec.height, spec.width, 3), np.uint8)
     embeddings = iter(encoder.embed(images_NHWC).astype(np.float16))
@@ -115,10 +121,10 @@ def _detections(encoder: Encoder, seen: Sequence[_Seen]) -> list[NewDetection]:
             observation_type=one.found.observation_type,
             box=one.found.box,
             confidence=one.found.confidence,
-            usable=one.usable,
+            usable=one.coat is not None,
             quality=_quality(one),
-            embedding=next(embeddings) if one.usable else None,
-            encoder_id=encoder.manifest.encoder_id if one.usable else None,
+            embedding=next(embeddings) if one.coat else None,
+            encoder_id=encoder.manifest.encoder_id if one.coat else None,
             crop=crop_name(one.cut.jpeg) if one.cut else None,
         )
         for one in seen
@@ -132,36 +138,36 @@ def _quality(one: _Seen) -> float | None:
     return quality.score(one.cut.quality, one.found.confidence, damaged=damaged)
 
 
-def _outcome(learned: Learned) -> Outcome:
+def _outcome(learned: Learned, taken: Taken) -> Outcome:
     decoded, facts = learned.decoded, learned.decoded.facts
-    file = learned.medium.files[0]
     return Outcome(
         kind=decoded.kind,
         width=decoded.width,
         height=decoded.height,
         num_frames=decoded.num_frames,
         duration_seconds=decoded.duration_seconds,
-        captured_at=facts.captured_at or _time_of(file),
-        time_source=decoded.time_source or "mtime",
-        utc_offset_minutes=facts.utc_offset_minutes,
+        captured_at=taken.captured_at,
+        camera_time=taken.camera_time,
+        time_source=taken.time_source,
+        utc_offset_minutes=taken.utc_offset_minutes,
         latitude=facts.latitude,
         longitude=facts.longitude,
         camera=facts.camera,
-        observation_type=_observation_type(learned.found),
+        observation_type=_observation_type(learned),
         damage=decoded.damage,
     )
 
 
-def _time_of(file: FoundFile) -> datetime:
-    return datetime.fromtimestamp(file.mtime_ns / 1e9)
-
-
-def _observation_type(found: Sequence[FoundObject] | None) -> ObservationType:
-    if found is None:
+def _observation_type(learned: Learned) -> ObservationType:
+    if not learned.looked:
         return "unclassified"
-    kinds = {one.observation_type for one in found}
+    kinds = _kinds(learned)
     order: tuple[ObservationType, ...] = ("animal", "human", "vehicle", "unclassified")
     return next((kind for kind in order if kind in kinds), "blank")
+
+
+def _kinds(learned: Learned) -> set[ObservationType]:
+    return {one.observation_type for view in learned.decoded.views for one in view.objects}
 
 
 def _arrival(one: _Seen, detection: NewDetection, outcome: Outcome) -> Arrival:
@@ -191,6 +197,7 @@ def _count(
         outcome = outcomes[one.medium.sha256]
         counts["frames"] += 1
         counts[outcome.observation_type] += 1
-        counts["not in boxes"] += one.found is None
+        counts["not in boxes"] += not one.looked
+        counts["with people"] += "human" in _kinds(one)
         counts["file time"] += outcome.time_source == "mtime"
         counts["damaged"] += outcome.damage is not None

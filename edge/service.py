@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.boxes_file import BoxesFile
 from edge.cli_common import open_installed
 from edge.clock import Clock
 from edge.config import After, Settings
-from edge.detect import BoxesFile
+from edge.deployments import read_deployments
 from edge.encoder import Encoder
-from edge.errors import InputError
+from edge.errors import ConfigError, InputError
+from edge.finder import Finder, open_finder
 from edge.fitted import kept_thresholds
 from edge.gallery import Gallery, explain, open_gallery
 from edge.guard import DecodePool
@@ -29,6 +31,8 @@ from edge.signals import stopped_by_signals
 from edge.state import StateFolder, locked
 from edge.stock import take_stock
 from edge.store import DECISIONS_KEY, Store, put_meta
+from edge.store_deployments import put_deployments
+from edge.taken import NamePattern, Times
 from edge.text import counted, printable
 from edge.watch import Watch
 
@@ -39,7 +43,9 @@ class _Given:
 
     inbox: Inbox
     boxes: BoxesFile | None
+    finder: Finder | None
     encoder: Encoder
+    times: Times
 
 
 def run(inbox: Path, folder: StateFolder, settings: Settings, *, once: bool) -> None:
@@ -71,8 +77,29 @@ def _open_given(inbox: Path, folder: StateFolder, settings: Settings) -> _Given:
     return _Given(
         inbox=Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds),
         boxes=BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None,
+        finder=_open_finder(settings),
         encoder=open_installed(settings.model, folder, settings.num_threads or _num_cores()),
+        times=_read_times(settings),
     )
+
+
+def _read_times(settings: Settings) -> Times:
+    pattern = settings.time_from_name
+    return Times(
+        deployments=read_deployments(settings.deployments) if settings.deployments else {},
+        name_pattern=NamePattern(pattern) if pattern else None,
+    )
+
+
+def _open_finder(settings: Settings) -> Finder | None:
+    if settings.detector is None:
+        return None
+    if settings.boxes is not None:
+        raise ConfigError(
+            f"boxes come either from the file {settings.boxes} (`boxes`) or from the detector "
+            f"{settings.detector} (`detector`): leave one of them away"
+        )
+    return open_finder(settings.detector, settings.num_threads or None)
 
 
 @contextmanager
@@ -93,6 +120,11 @@ def _opened(
             encoder_id=given.encoder.manifest.encoder_id,
             is_database_intact=True,
         )
+        if given.times.deployments:
+            with store.transaction():
+                put_deployments(store, given.times.deployments.values())
+        if settings.detector is not None:
+            operation.log(f"detector: {printable(settings.detector.name)}")
         judge = _judge(store, given.encoder, settings, operation.log)
         with DecodePool(settings.num_decoders or _num_cores()) as decoders:
             yield Pipeline(
@@ -103,6 +135,9 @@ def _opened(
                 decoders=decoders,
                 judge=judge,
                 boxes=given.boxes,
+                finder=given.finder,
+                people=settings.people,
+                times=given.times,
                 after=settings.after,
                 clock=Clock(),
                 health=operation.health,
@@ -164,9 +199,30 @@ def _sum_up(watching: Watch, inbox: Path, log: Log, once: bool) -> None:
 
 
 def _tell_oddities(watching: Watch, log: Log) -> None:
+    num_people = watching.counts["with people"]
+    if num_people and watching.keeps_people_out:
+        log(
+            f"{counted(num_people, 'picture shows', 'pictures show')} people and "
+            f"{'stays' if num_people == 1 else 'stay'} in the inbox: they are not moved into the "
+            'state folder unless people = "keep"'
+        )
     others = others_line(watching.last_scan.others) if watching.last_scan else None
     if others:
         log(others)
+    num_outside = watching.counts["outside deployment"]
+    if num_outside:
+        log(
+            f"{counted(num_outside, 'picture lies', 'pictures lie')} outside the time of their "
+            "camera in the deployments table: check its deploymentStart and deploymentEnd, and "
+            "clock_shift_seconds"
+        )
+    boxes = watching.boxes
+    if boxes is not None and boxes.num_unseen:
+        log(
+            f"{counted(boxes.num_unseen, 'picture', 'pictures')} of the {len(boxes)} in the boxes "
+            "file "
+            f"{'is' if boxes.num_unseen == 1 else 'are'} not in the inbox"
+        )
     num_unlisted, num_untimed = watching.counts["not in boxes"], watching.counts["file time"]
     if num_unlisted:
         log(

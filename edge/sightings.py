@@ -81,8 +81,8 @@ def _untimed_pictures(members: Sequence[Arrival]) -> list[list[Arrival]]:
 
 
 def _stand_alone(store: Store, deployment_id: str, picture: list[Arrival]) -> str:
-    event_id, moment = new_id(), picture[0].captured_at
-    store_events.put_event(store, event_id, deployment_id, moment, moment)
+    event_id, moments = new_id(), [one.captured_at for one in picture]  # more of a clip's frames
+    store_events.put_event(store, event_id, deployment_id, min(moments), max(moments))
     for one in picture:
         store_events.join_event(store, event_id, one.detection_id)
     return event_id

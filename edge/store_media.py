@@ -18,7 +18,7 @@ _MANY_FILES = 5000
 _Key = tuple[bytes, int, int]  # path, size, time
 MediaState = Literal["claimed", "done", "quarantined"]
 MediaKind = Literal["image", "video"]
-TimeSource = Literal["exif", "container", "mtime"]  # the camera's clock, or only the file's
+TimeSource = Literal["exif", "container", "name", "mtime"]  # mtime: only the file's time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class Outcome:
     num_frames: int | None  # of a clip: frames looked at; None: a still picture
     duration_seconds: float | None  # of a clip
     captured_at: datetime
+    camera_time: datetime | None  # before the clock's shift was put right; None: not known
     time_source: TimeSource
     utc_offset_minutes: int | None  # of captured_at, where the camera wrote it
     latitude: float | None  # degrees, WGS 84, where the camera wrote them
@@ -202,9 +203,9 @@ def _add_path(store: Store, sha256: str, file: FoundFile) -> None:
 def finish(store: Store, sha256: str, outcome: Outcome) -> None:
     store.execute(
         "UPDATE media SET state = 'done', kind = ?, width = ?, height = ?, num_frames = ?, "
-        "duration_seconds = ?, captured_at = ?, time_source = ?, utc_offset_minutes = ?, "
-        "latitude = ?, longitude = ?, camera = ?, damage = ?, observation_type = ?, done_at = ? "
-        "WHERE sha256 = ?",
+        "duration_seconds = ?, captured_at = ?, camera_time = ?, time_source = ?, "
+        "utc_offset_minutes = ?, latitude = ?, longitude = ?, camera = ?, damage = ?, "
+        "observation_type = ?, done_at = ? WHERE sha256 = ?",
         (
             outcome.kind,
             outcome.width,
@@ -212,6 +213,7 @@ def finish(store: Store, sha256: str, outcome: Outcome) -> None:
             outcome.num_frames,
             outcome.duration_seconds,
             outcome.captured_at.isoformat(),
+            None if outcome.camera_time is None else outcome.camera_time.isoformat(),
             outcome.time_source,
             outcome.utc_offset_minutes,
             outcome.latitude,
@@ -298,3 +300,13 @@ def unreadable_places(store: Store) -> list[bytes]:
 
 def drop_quarantine(store: Store, path: bytes) -> None:
     store.execute("DELETE FROM quarantine WHERE path = ? AND sha256 IS NULL", (path,))
+
+
+def shows_people(store: Store, sha256: str) -> bool:
+    """By its detections."""
+    return bool(
+        store.execute(
+            "SELECT 1 FROM detection WHERE sha256 = ? AND observation_type = 'human' LIMIT 1",
+            (sha256,),
+        )
+    )

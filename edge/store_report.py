@@ -44,6 +44,10 @@ MEDIA_COLUMNS = (
     "longitude",
     "camera",
     "clock_trusted",
+    "camera_time",
+    "location_id",
+    "location_name",
+    "crop",
 )
 EVENT_COLUMNS = (
     "event_id",
@@ -74,6 +78,10 @@ EVENT_COLUMNS = (
     "verdict_name",
     "said_by",
     "said_at",
+    "location_id",
+    "location_name",
+    "latitude",
+    "longitude",
 )
 
 # One row a detection and path; a picture without detections has one row with empty ones.
@@ -84,9 +92,11 @@ SELECT display, sha256, captured_at, media.deployment_id, detection.event_id, de
     decision, detection.encoder_id, coalesce(detection.observation_type, media.observation_type),
     observation_id, x, y, detection.width, detection.height, confidence, usable,
     time_source, state, NULL, note, disposed_to, kind, frame_ms, damage, utc_offset_minutes,
-    latitude, longitude, camera, clock_trusted
-FROM media_path JOIN media USING (sha256) LEFT JOIN detection USING (sha256)
-    LEFT JOIN observation USING (observation_id)
+    coalesce(media.latitude, deployment.latitude),
+    coalesce(media.longitude, deployment.longitude), camera, clock_trusted, camera_time,
+    location_id, location_name, crop
+FROM media_path JOIN media USING (sha256) JOIN deployment USING (deployment_id)
+    LEFT JOIN detection USING (sha256) LEFT JOIN observation USING (observation_id)
     LEFT JOIN individual AS best ON best.individual_id = detection.best_individual_id
     LEFT JOIN individual AS runner_up ON runner_up.individual_id = detection.runner_up_id
 WHERE state <> 'quarantined' ORDER BY media.deployment_id, captured_at, display, frame_ms, x, y
@@ -94,7 +104,8 @@ WHERE state <> 'quarantined' ORDER BY media.deployment_id, captured_at, display,
 _QUARANTINED = """
 SELECT display, sha256, NULL, deployment_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    'quarantined', reason, note, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    'quarantined', reason, note, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL
 FROM quarantine ORDER BY deployment_id, display, quarantined_at
 """
 # `who` is the animal the sighting is said to show: a person's word, else the machine's proposal
@@ -105,8 +116,9 @@ SELECT event_id, deployment_id, start_at, end_at, num_frames, decision,
     who.individual_id, who.name, best_similarity, runner_up_id, runner_up.name,
     runner_up_similarity, observation_id, statistic, statistic_value, match_threshold,
     new_threshold, threshold_source, model, encoder_id, probability, who.provisional,
-    best.current_id, best.name, verdict, named.name, said.who, said_at
-FROM observation JOIN event USING (event_id)
+    best.current_id, best.name, verdict, named.name, said.who, said_at, location_id, location_name,
+    latitude, longitude
+FROM observation JOIN event USING (event_id) JOIN deployment USING (deployment_id)
     LEFT JOIN said USING (observation_id)
     LEFT JOIN individual AS proposed ON proposed.individual_id =
         iif(decision = 'new', observation.individual_id, best_individual_id)

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator
 
 from rich.progress import Progress
 
-from edge import lines, machine, store_report
-from edge.batch import MAX_MEDIA, Begun, begin, complete, take_batch
-from edge.config import Settings
-from edge.errors import InputError, StateError
+from edge import lines, machine, store_media, store_report
+from edge.batch import MAX_MEDIA, Begun, begin, complete, is_large, take_batch
+from edge.boxes_file import BoxesFile
+from edge.config import After, Settings
+from edge.detect import People
+from edge.errors import InputError, ModelError, StateError
 from edge.hints import hints
 from edge.inbox import FoundFile, Scan
 from edge.operation import Operation
@@ -134,6 +136,10 @@ class Watch:
         self._operation.beat()
         try:
             num_left = self._run_batches(work, time.monotonic() + seconds)
+        except ModelError:  # of the detector: none of the pictures' fault
+            with self._pipeline.store.transaction():
+                store_media.release(self._pipeline.store, self.in_hand)
+            raise
         finally:  # what is recorded is told, also when the next batch met a full disk
             self._tell_sightings([])
         return scan.num_unsettled + num_left
@@ -162,6 +168,15 @@ class Watch:
         self._is_cut_short = num_tried < num_files
         return num_files - num_done
 
+    @property
+    def boxes(self) -> BoxesFile | None:
+        return self._pipeline.boxes
+
+    @property
+    def keeps_people_out(self) -> bool:
+        """Of the archive; see `batch.dispose_files`."""
+        return self._settings.after is After.move and self._settings.people is not People.keep
+
     def decisions(self) -> Counter[str]:
         """How often this run decided what, and the number of its "events"."""
         return self._decisions + self._count(self._told)
@@ -186,6 +201,9 @@ class Watch:
         while position < len(work.fresh) and self._may_begin(until):
             batch = take_batch(work.fresh, position, self._batch_size)
             position += len(batch)
+            if ahead is not None and is_large(batch):
+                yield ahead
+                ahead = None
             following = (batch, self._begin(batch))
             if ahead is not None:
                 yield ahead
@@ -216,16 +234,23 @@ class Watch:
     def _require_names_fit(self, scan: Scan) -> None:
         """Before anything is recorded: not one common name means names of another root."""
         boxes = self._pipeline.boxes
-        pictures = [file for file in scan.ready if file.problem is None and not file.is_clip]
-        if self._names_fit or boxes is None or not pictures:
+        if boxes is None:
+            return
+        files = [file for file in scan.ready if file.problem is None]
+        if not self._names_fit:
+            boxes.fit(file.relative for file in files)
+        for file in files:
+            boxes.see(file.relative)
+        pictures = [file for file in files if not file.is_clip]
+        if self._names_fit or not pictures:
             return
         if not any(boxes.lists(file.relative) for file in pictures):
             its = f"it names {printable(boxes.example)}" if boxes.example else "it names none"
             raise InputError(
                 f"no picture in the inbox is in the boxes file {boxes.path}: the inbox has "
                 f"{printable(pictures[0].relative)}, {its}. Its names must be relative to the "
-                "inbox: run the detector on this folder with relative file names, or leave "
-                "--boxes away"
+                "inbox, or absolute: run the detector on this folder with relative file names, or "
+                "leave --boxes away"
             )
         self._names_fit = True
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.detect import Box, BoxesFile
+from edge.boxes_file import BoxesFile
+from edge.detect import Box
 from edge.errors import InputError, MediaError
 from edge.media import decode, read_bytes
 from edge.pictures import Collection, Picture
@@ -77,6 +78,8 @@ def load_crops(
     Pictures that cannot be decoded are left out and told in `skipped`. Raises InputError when
     none is left.
     """
+    if boxes is not None:
+        boxes.fit(picture.name for picture in collection.pictures)
     wanted = [_boxes_in(picture, boxes) for picture in collection.pictures]
     total = sum(len(parts) for parts in wanted)
     images = _allocate(total, spec, cache_folder, max_bytes_in_memory)

@@ -42,6 +42,7 @@ def outcome(number: int) -> Outcome:
         num_frames=None,
         duration_seconds=None,
         captured_at=START + timedelta(minutes=10 * number),
+        camera_time=START + timedelta(minutes=10 * number),
         time_source="exif",
         utc_offset_minutes=120,
         latitude=None,

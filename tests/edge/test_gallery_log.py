@@ -106,7 +106,7 @@ def store():
 
 def see(store) -> None:
     """Two sightings a person can speak about, with a usable picture each."""
-    store.execute("INSERT INTO deployment VALUES ('cam', '2026-05-01')")
+    store.execute("INSERT INTO deployment (deployment_id, created_at) VALUES ('cam', '2026-05-01')")
     for number, observation in enumerate(_OBSERVATIONS):
         sha256 = f"{number:064x}"
         store.execute(

@@ -302,3 +302,13 @@ def test_deep_trees_are_read_eight_deep(inbox):
         ("a/b/c/d/e/f/g/h/1.jpg", True),
         ("a/b/c/d/e/f/g/h/i", False),
     ]
+
+
+def test_a_clip_may_be_larger_than_a_picture(inbox):
+    clip = b"RIFF" + (65 * 2**20 - 8).to_bytes(4, "little") + b"AVI " + bytes(65 * 2**20 - 12)
+    put(inbox.root / "a.avi", clip)
+    put(inbox.root / "a.jpg", clip)
+    large, picture = sorted(inbox.scan().ready, key=lambda file: file.relative)
+    assert inbox.read(large) == clip
+    with pytest.raises(MediaError, match="more than 64 MB"):
+        inbox.read(picture)

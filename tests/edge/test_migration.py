@@ -23,7 +23,7 @@ def _old(path, version=1):
         connection.execute(_step(number))
     for statement in (
         f"INSERT INTO meta VALUES ('schema_version', '{version}')",
-        "INSERT INTO deployment VALUES ('cam', '2026')",
+        "INSERT INTO deployment (deployment_id, created_at) VALUES ('cam', '2026')",
     ):
         connection.execute(statement)
     if version == 1:

@@ -67,7 +67,9 @@ def put(store: Store, frame: str, animals: str, shot: int) -> list[Arrival]:
     """The detections of a frame `cam 06:30:05`, one an animal; a small letter is of low quality."""
     camera, clock = frame.split(" ", 1)
     moment = datetime.fromisoformat(f"2026-05-01 {clock}")
-    store.execute("INSERT OR IGNORE INTO deployment VALUES (?, 'now')", (camera,))
+    store.execute(
+        "INSERT OR IGNORE INTO deployment (deployment_id, created_at) VALUES (?, 'now')", (camera,)
+    )
     store.execute(
         "INSERT INTO media (sha256, deployment_id, state, attempts, num_bytes, captured_at, "
         "time_source, seq, seen_at) VALUES (?, ?, 'done', 1, 1, ?, 'exif', "

@@ -44,11 +44,11 @@ def test_all_tables_of_the_design_are_there(store):
 
 def test_a_transaction_is_all_or_nothing(store):
     with pytest.raises(KeyboardInterrupt), store.transaction():
-        store.execute("INSERT INTO deployment VALUES ('cam', '2026')")
+        store.execute("INSERT INTO deployment (deployment_id, created_at) VALUES ('cam', '2026')")
         raise KeyboardInterrupt
     assert store.execute("SELECT * FROM deployment") == []
     with store.transaction():
-        store.execute("INSERT INTO deployment VALUES ('cam', '2026')")
+        store.execute("INSERT INTO deployment (deployment_id, created_at) VALUES ('cam', '2026')")
     assert store.execute("SELECT count(*) FROM deployment") == [(1,)]
 
 
@@ -79,7 +79,7 @@ def test_a_report_before_the_first_run_is_a_sentence(tmp_path):
 
 def test_reviews_cannot_be_changed(store):
     for statement in (
-        "INSERT INTO deployment VALUES ('cam', '2026')",
+        "INSERT INTO deployment (deployment_id, created_at) VALUES ('cam', '2026')",
         "INSERT INTO event VALUES ('e', 'cam', '2026', '2026')",
         "INSERT INTO observation (observation_id, event_id, decision, num_frames, num_usable, "
         "model, encoder_id, decided_at) VALUES ('o', 'e', 'review', 1, 1, 'm', 'x', '2026')",

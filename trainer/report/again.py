@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge.detect import BoxesFile
+from edge.boxes_file import BoxesFile
 from edge.pictures import read_collection
 from edge.preprocess import InputSpec
 from trainer.data import load_crops
