@@ -63,9 +63,12 @@ class Listener:
 def keep(store: Store, is_whole: bool = False) -> None:
     """Brings the copy in step; what is in step already is only read.
 
-    `is_whole`: the database is known to have all that people said, so what it lacks goes.
+    `is_whole`: the database is known to have all that people said, so what it lacks goes. Does
+    nothing for a database in memory.
     A copy that is damaged itself is made anew. Raises StateError.
     """
+    if not store.path.is_file():
+        return
     try:
         _keep(store, is_whole)
     except StateError as error:

@@ -65,7 +65,7 @@ def costs(place: harness.Place, text: str) -> tuple[Counter[str], Counter[str]]:
         found = _CALL.match(line)
         if not found or not found[2].startswith(str(place.state)):
             continue
-        what = Path(found[2]).relative_to(place.state).parts[0]
+        what = (*Path(found[2]).relative_to(place.state).parts, "the folder itself")[0]
         if "sync" in found[1]:
             syncs[what] += 1
         else:
