@@ -51,11 +51,11 @@ class Background:
 
     def is_known(self) -> Mask:
         """1 where an animal of the first event cannot have been mistaken for the background."""
-        return (self.votes_main >= _VOTE).astype(np.uint8)
+        return np.asarray(self.votes_main >= _VOTE, np.uint8)
 
     def unrest(self) -> Plane:
         """The difference to be expected of moving grass and leaves, 1 or more."""
-        return np.maximum(self.calm / _CALM_STEP, np.float32(1.0))
+        return np.asarray(np.maximum(self.calm / _CALM_STEP, np.float32(1.0)), np.float32)
 
     def to_bytes(self) -> bytes:
         head = _HEADER.pack(_MAGIC, _VERSION, *self.main.shape, self.strangers, self.last_at)

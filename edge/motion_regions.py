@@ -39,7 +39,8 @@ def find_objects(seen: Seen) -> tuple[FoundObject, ...]:
     else:
         moves = new & (seen.moves > _MOVES).astype(np.uint8)
         moves = _open(moves, 3)
-        near = cv2.dilate(moves, _kernel(2 * int(_REACH * new.shape[1]) + 1))
+        reach = _kernel(2 * int(_REACH * new.shape[1]) + 1)
+        near = np.asarray(cv2.dilate(moves, reach), np.uint8)
         strength = np.minimum(seen.new, 1.5 * seen.moves)
         objects = _boxes(_tidy(new & near), strength, _DOUBT_MOVING)
         objects += _boxes(_tidy(new & (1 - near)), seen.new, _DOUBT_STILL)
