@@ -2,10 +2,10 @@
 
     python benchmarks/detect.py --shared ../shared/camera-trap --out benchmarks/results/detect
 
-Motion is measured on synthetic worlds from `--first` on, that it was not tuned on (1 to 5 were),
-one CSV row a world and light, resumable. A frame counts as found where a box overlaps the
-animal's by IoU >= 0.3; a camera's first events count too. Real pictures and clips are drawn with
-their boxes below `--out`, to be looked at.
+Motion is measured on synthetic worlds from `--first` on, which had no part in its making (1 to 5
+had, and the figures of 901 and 902); one CSV row a world and light, resumable. A frame counts as
+found where a box overlaps the animal's by IoU >= 0.3; a camera's first events count too. Real
+pictures and clips are drawn with their boxes below `--out`, to be looked at.
 """
 
 from __future__ import annotations
