@@ -84,10 +84,11 @@ def _watch(
     detector: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
+            metavar="FILE|motion",
             readable=False,
             help="Find the animals here: a detector as ONNX with its JSON beside it "
-            "(`edge-admin detector check` writes one).",
+            "(`edge-admin detector check` writes one), or the word motion for what moves, which "
+            "needs no file but cannot tell an animal from a person.",
         ),
     ] = None,
     people: Annotated[

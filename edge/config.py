@@ -52,7 +52,7 @@ class Settings:
 
     model: Path | None = None  # None: STATE/model.onnx
     boxes: Path | None = None  # boxes from elsewhere, as JSON or CSV
-    detector: Path | None = None  # ONNX; neither: the whole frame is the animal
+    detector: Path | None = None  # ONNX, or MOTION; neither: the whole frame is the animal
     people: People = People.drop
     deployments: Path | None = None  # places, time zones and clock shifts by camera, as CSV
     time_from_name: str = ""  # a pattern of dates in file names; "": they are never read
@@ -70,6 +70,7 @@ class Settings:
     listen: str = ""  # health and metrics: "127.0.0.1:PORT" or "unix:PATH"; "": nowhere
 
 
+MOTION = Path("motion")  # as a detector: what moves, without any file
 _FILES = frozenset({"model", "boxes", "detector", "deployments"})
 _CHOICES: dict[str, type[Enum]] = {"after": After, "log": LogFormat, "people": People}
 _TEXTS = {
@@ -116,6 +117,8 @@ def _value(key: str, value: Any, file: Path) -> Any:
     if key in _FILES:
         if not isinstance(value, str):
             raise _wrong(key, value, "a file's name in quotes", file)
+        if key == "detector" and value == str(MOTION):
+            return MOTION
         return file.parent / value  # relative to the settings, not to where one happens to stand
     if key in _CHOICES:
         words = [one.value for one in _CHOICES[key]]

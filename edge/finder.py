@@ -7,6 +7,7 @@ found something to cut out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from edge.decoder import View
 from edge.detect import FoundObject
 from edge.detector import Detector, open_detector
 from edge.errors import ModelError
+from edge.store import Store
 
 _ENOUGH_SIDE = 1280  # pixels of a look beyond which twice the input's size is not worth its memory
 
@@ -27,8 +29,13 @@ class Finder(Protocol):
     def look_side(self) -> int:
         """The longest side in pixels that `View.look_HWC` must have, where the picture has it."""
 
-    def find_all(self, deployment_id: str, views: Sequence[View]) -> list[list[FoundObject]]:
+    def find_all(
+        self, deployment_id: str, views: Sequence[View], times: Sequence[datetime]
+    ) -> list[list[FoundObject]]:
         """What is in each of these views of one camera, in that order; boxes are relative."""
+
+    def keep(self, store: Store) -> None:
+        """Saves what it learned of the cameras, inside the transaction of the batch."""
 
 
 class DetectorFinder:
@@ -46,11 +53,16 @@ class DetectorFinder:
         longest = max(self._detector.spec.height, self._detector.spec.width)
         return min(2 * longest, max(longest, _ENOUGH_SIDE))
 
-    def find_all(self, deployment_id: str, views: Sequence[View]) -> list[list[FoundObject]]:
+    def find_all(
+        self, deployment_id: str, views: Sequence[View], times: Sequence[datetime]
+    ) -> list[list[FoundObject]]:
         """Raises ModelError when the outputs are not those its JSON describes."""
         return [
             [] if view.look_HWC is None else self._detector.find(view.look_HWC) for view in views
         ]
+
+    def keep(self, store: Store) -> None:
+        """Nothing: it learns nothing."""
 
 
 def open_finder(detector: Path, num_threads: int | None) -> Finder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from edge.boxes_file import BoxesFile
 from edge.decoder import Decoded, View, Wanted
@@ -109,7 +110,8 @@ def _find(pipeline: Pipeline, finder: Finder, learned: Sequence[Learned]) -> lis
     with pipeline.health.timed("detect"):
         for deployment_id, numbers in by_camera.items():
             views = [view for number in numbers for view in learned[number].decoded.views]
-            answers = finder.find_all(deployment_id, views)
+            times = [when for number in numbers for when in _times(pipeline, learned[number])]
+            answers = finder.find_all(deployment_id, views, times)
             assert len(answers) == len(views), "a finder answers for each view"
             objects = iter(answers)
             for number in numbers:
@@ -120,6 +122,12 @@ def _find(pipeline: Pipeline, finder: Finder, learned: Sequence[Learned]) -> lis
                 )
             pipeline.beat()
     return found
+
+
+def _times(pipeline: Pipeline, learned: Learned) -> list[datetime]:
+    """When each view was taken."""
+    begin = pipeline.times.taken(learned.decoded, learned.medium.files[0]).captured_at
+    return [begin + timedelta(milliseconds=view.frame_ms or 0) for view in learned.decoded.views]
 
 
 def _bare(view: View, objects: Sequence[FoundObject]) -> View:

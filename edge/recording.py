@@ -90,14 +90,12 @@ def record(
                 outcome = outcomes[detection.sha256]
                 arrivals.append(_arrival(object_seen, detection, outcome))
         events = sightings.join_events(pipeline.store, pipeline.judge, arrivals)
+        if pipeline.finder is not None:
+            pipeline.finder.keep(pipeline.store)
     _count(learned, outcomes, counts)
     counts["outside deployment"] += sum(not one.in_deployment for one in taken)
-    for one in refused:
-        if one.medium not in again:
-            counts["quarantined"] += len(one.medium.files)
-            pipeline.health.count_quarantined(one.error.reason)
-    for camera, number in Counter(one.medium.files[0].deployment_id for one in learned).items():
-        pipeline.health.count_camera(camera, number)
+    _count_refused(pipeline, [one for one in refused if one.medium not in again], counts)
+    _count_cameras(pipeline, learned)
     return Recorded(events=events, again=again)
 
 
@@ -188,6 +186,18 @@ def _refuse(pipeline: Pipeline, refused: Refused) -> MediaState:
         )
     store_media.quarantine(pipeline.store, medium.sha256, medium.files, error.reason, error.detail)
     return "quarantined"
+
+
+def _count_refused(pipeline: Pipeline, refused: Sequence[Refused], counts: Counter[str]) -> None:
+    for one in refused:
+        counts["quarantined"] += len(one.medium.files)
+        pipeline.health.count_quarantined(one.error.reason)
+
+
+def _count_cameras(pipeline: Pipeline, learned: Sequence[Learned]) -> None:
+    cameras = Counter(one.medium.files[0].deployment_id for one in learned)
+    for camera, number in cameras.items():
+        pipeline.health.count_camera(camera, number)
 
 
 def _count(

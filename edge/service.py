@@ -12,7 +12,7 @@ from pathlib import Path
 from edge.boxes_file import BoxesFile
 from edge.cli_common import open_installed
 from edge.clock import Clock
-from edge.config import After, Settings
+from edge.config import MOTION, After, Settings
 from edge.deployments import read_deployments
 from edge.encoder import Encoder
 from edge.errors import ConfigError, InputError
@@ -23,6 +23,7 @@ from edge.guard import DecodePool
 from edge.inbox import Inbox
 from edge.lines import others_line, summary_line
 from edge.logs import Log
+from edge.motion_finder import MotionFinder
 from edge.operation import Operation, operated
 from edge.pipeline import Pipeline
 from edge.restore import open_checked
@@ -99,7 +100,13 @@ def _open_finder(settings: Settings) -> Finder | None:
             f"boxes come either from the file {settings.boxes} (`boxes`) or from the detector "
             f"{settings.detector} (`detector`): leave one of them away"
         )
+    if settings.detector == MOTION:
+        return None  # it lives in the database, which is not open yet
     return open_finder(settings.detector, settings.num_threads or None)
+
+
+def _motion(settings: Settings, store: Store) -> Finder | None:
+    return MotionFinder(store) if settings.detector == MOTION else None
 
 
 @contextmanager
@@ -135,7 +142,7 @@ def _opened(
                 decoders=decoders,
                 judge=judge,
                 boxes=given.boxes,
-                finder=given.finder,
+                finder=given.finder or _motion(settings, store),
                 people=settings.people,
                 times=given.times,
                 after=settings.after,

@@ -25,7 +25,7 @@ from edge.store_errors import ADVICE, as_state_error
 from edge.store_schema import get_meta as get_meta
 from edge.store_schema import put_meta as put_meta
 
-SCHEMA_VERSION = 6  # the last of the steps in edge/schema
+SCHEMA_VERSION = 7  # the last of the steps in edge/schema
 DECISIONS_KEY = "decisions"  # in meta: what the thresholds in force mean, as a sentence
 # A commit writes whole pages: at a picture a commit, 4 KB pages are 141 KB a picture, these 51.
 PAGE_BYTES = 1024

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import Future
 from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from edge.inbox import FoundFile
 from edge.looking import begin_looking, finish_looking
 from edge.people import hide_people
 from edge.pipeline import Medium
+from edge.taken import Times
 
 from ..media_files import SPEC, clip, jpeg
 from .conftest import Device, age, block, draw, number, save
@@ -162,7 +164,9 @@ class Sees:
         self.objects = list(objects)
         self.shown: list[tuple[str, int]] = []
 
-    def find_all(self, deployment_id: str, views: list[decoder.View]) -> list[list[FoundObject]]:
+    def find_all(
+        self, deployment_id: str, views: list[decoder.View], times: list[datetime]
+    ) -> list[list[FoundObject]]:
         self.shown.append((deployment_id, len(views)))
         assert all(view.look_HWC is not None for view in views)
         return [self.objects] * len(views)
@@ -174,6 +178,7 @@ def looked(finder: Sees, *names: str) -> tuple[Counting, list[Any]]:
         finder=finder,
         boxes=None,
         people=People.drop,
+        times=Times(deployments={}, name_pattern=None),
         decoders=pool,
         encoder=SimpleNamespace(manifest=SimpleNamespace(input=SPEC)),
         health=SimpleNamespace(timed=lambda step: nullcontext()),

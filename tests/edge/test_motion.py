@@ -13,6 +13,8 @@ from edge.motion_background import Background
 from edge.store import open_store
 from edge.store_motion import load_backgrounds, save_backgrounds
 
+from .conftest import coat, save
+
 WIDTH, HEIGHT = 240, 160
 START = datetime(2026, 5, 1, 6, 0)
 BROWN, DARK = (150, 90, 60), (40, 30, 25)
@@ -226,13 +228,8 @@ def test_a_batch_may_hold_events_in_any_order(world, motion):
 
 def test_a_restart_forgets_nothing(world, motion, tmp_path):
     store = open_store(tmp_path / "edge.db")
-    store.execute(
-        "CREATE TABLE IF NOT EXISTS motion_background (deployment_id TEXT NOT NULL, "
-        "light TEXT NOT NULL, state BLOB NOT NULL, updated_seq INTEGER NOT NULL, "
-        "PRIMARY KEY (deployment_id, light)) STRICT, WITHOUT ROWID"
-    )
     with store.transaction():
-        store.execute("INSERT INTO deployment VALUES ('ford', '2026')")
+        store.execute("INSERT INTO deployment (deployment_id, created_at) VALUES ('ford', '2026')")
         for _ in range(2):  # the second time over the first
             save_backgrounds(store, motion.changed)
     again = Motion(load_backgrounds(store))
@@ -249,3 +246,32 @@ def test_a_restart_forgets_nothing(world, motion, tmp_path):
 def test_a_damaged_memory_is_a_sentence(spoil):
     with pytest.raises(StateError, match="delete the rows of motion_background"):
         Background.from_bytes(spoil)
+
+
+def test_a_watch_finds_what_moves_and_remembers_its_cameras(known):
+    """Ten blanks first, then an animal in a frame: its box, not the whole picture, is recorded."""
+    rng = np.random.default_rng(4)
+    blocks = rng.uniform(60, 160, (12, 16, 3)).astype(np.float32)
+    scene = cv2.resize(blocks, (320, 240), interpolation=cv2.INTER_CUBIC)
+
+    def put(number: int, minute: int, at: tuple[int, int] | None) -> None:
+        image = scene + rng.normal(0, 2, scene.shape)
+        if at is not None:
+            animal = cv2.resize(coat("A"), (64, 64), interpolation=cv2.INTER_NEAREST)
+            image[at[0] : at[0] + 64, at[1] : at[1] + 64] = animal
+        frame = np.clip(image, 0, 255).astype(np.uint8)
+        save(known.inbox / "ford" / f"{number:02}.jpg", frame, f"2026-05-01 06:{minute:02}:00")
+
+    for number in range(10):
+        put(number, 3 * number, None)
+    known.watch("--detector", "motion")
+    put(10, 40, (90, 60))
+    put(11, 43, None)
+    ran = known.watch("--detector", "motion")  # a new process would know no more than this one
+    assert ran.code == 0, ran.err
+    rows = known.by_name()
+    assert rows["11.jpg"]["observation_type"] == "blank"
+    found = rows["10.jpg"]
+    assert found["observation_type"] == "animal"
+    box = [float(found[key]) for key in ("x", "y", "width", "height")]
+    assert np.allclose(box, [60 / 320, 90 / 240, 64 / 320, 64 / 240], atol=0.06)

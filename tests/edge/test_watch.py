@@ -374,7 +374,7 @@ def test_a_file_that_changed_after_it_was_read_is_not_disposed_of(known):
     from edge.config import After
     from edge.inbox import Inbox
     from edge.state import StateFolder
-    from edge.store_media import ArchiveKey
+    from edge.store_archive import ArchiveKey
 
     picture = save(known.inbox / "1.jpg", draw("A"))
     (file,) = Inbox(known.inbox, 0, 0).scan().ready
