@@ -23,7 +23,8 @@ def gaps(
     own: dict[str, list[ExemplarLabel]] = {one: [] for one in names}
     for label in labels:
         own[label.individual_id].append(label)
-    for individual_id, exemplars in own.items():
+    for individual_id in sorted(own, key=lambda one: names[one]):
+        exemplars = own[individual_id]
         flanks = [one.flank for one in exemplars]
         for side in ("left", "right"):
             if "unknown" not in flanks and flanks.count(side) < _MIN_OF_A_FLANK:
@@ -43,7 +44,8 @@ def _nights(
     }
     if len(set().union(*seen.values())) < 2:
         return
-    for individual_id, kinds in seen.items():
+    for individual_id in sorted(seen, key=lambda one: names[one]):
+        kinds = seen[individual_id]
         for kind, words in ((True, "by infrared light"), (False, "by daylight")):
             if kind not in kinds:
                 yield f"gap: no picture {words} of {names[individual_id]}. {_MEND}"
