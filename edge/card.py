@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.machine import space_of
+from edge.disk import space
 
 _PHASE_SECONDS = 1.0
 _SMALL, _LARGE = 4096, 1024 * 1024
@@ -27,7 +27,8 @@ def measure_card(folder: Path, clock: Callable[[], float]) -> CardSpeed | None:
 
     None where there is too little free space. `clock` gives seconds. Raises OSError.
     """
-    if space_of(folder).free_bytes < _ROOM_BYTES:
+    left = space(folder)
+    if left is None or left.free_bytes < _ROOM_BYTES:
         return None
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         descriptor = file.fileno()

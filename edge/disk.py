@@ -49,29 +49,6 @@ def free_mb(path: Path) -> float | None:
     return None if left is None else left.free_bytes / _MB
 
 
-def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
-    """The kernel's name of the file system `path` lies on, such as ext4; None: not known."""
-    try:
-        lines = mounts.read_bytes().splitlines()
-    except OSError:
-        return None
-    place = os.fsencode(path.resolve())
-    best, kind = b"", None
-    for line in lines:
-        before, _, after = line.partition(b" - ")
-        root = _unescaped(before.split(b" ")[4])
-        inside = place == root or place.startswith(root.rstrip(b"/") + b"/")
-        if inside and len(root) >= len(best):  # a later mount hides an earlier one
-            best, kind = root, after.split(b" ")[0].decode("ascii", "replace")
-    return kind
-
-
-def _unescaped(name: bytes) -> bytes:
-    for code in (b"040", b"011", b"012", b"134"):
-        name = name.replace(b"\\" + code, bytes([int(code, 8)]))
-    return name
-
-
 def probe(folder: Path) -> None:
     """Returns when the disk takes a small file for good; raises StateError while it does not."""
     path = folder / _PROBE_NAME

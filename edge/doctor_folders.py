@@ -8,8 +8,9 @@ import stat
 from pathlib import Path
 
 from edge.config import After
+from edge.disk import Space, space
 from edge.finding import Examined, Finding, advise, ok, problem, unchecked
-from edge.machine import mount_of, space_of
+from edge.mounts import Mount, mount_of
 from edge.text import printable
 
 _GOOD = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs"})
@@ -21,38 +22,52 @@ _BARELY_BYTES, _LITTLE_BYTES = 0.1 * _GB, 1.0 * _GB
 _BARELY_FILES, _LITTLE_FILES = 1000, 20_000
 
 
+def _mount_of(place: Path) -> Mount:
+    mount = mount_of(str(place.resolve()))
+    if mount is None:
+        raise OSError(f"no mount is known for {printable(str(place))}")
+    return mount
+
+
+def _space_of(place: Path) -> Space:
+    left = space(place)
+    if left is None:
+        raise OSError(f"{printable(str(place))} does not tell what is free")
+    return left
+
+
 def check_file_system(examined: Examined) -> Finding:
     place = nearest(examined.folder.root)
-    mount = mount_of(place)
-    said = f"the state folder {_shown(examined.folder.root)} is on {mount.kind}"
+    mount = _mount_of(place)
+    said = f"the state folder {_shown(examined.folder.root)} is on {mount.fs_type}"
     move = "put the state on a Linux disk (ext4) of this machine: --state DIR, or its own partition"
     if mount.is_read_only:
         return problem(
             "file system",
-            f"{said}, mounted read-only at {_shown(mount.place)}",
+            f"{said}, mounted read-only at {printable(mount.point)}",
             "the system does so when a card fails: `dmesg | tail` says why; copy what is there "
             "and replace the card",
         )
-    if mount.kind in _WITHOUT_RIGHTS:
+    if mount.fs_type in _WITHOUT_RIGHTS:
         return problem("file system", f"{said}, which a power cut can leave broken", move)
-    if mount.kind in _NETWORK or mount.kind.startswith("fuse."):
+    if mount.fs_type in _NETWORK or mount.fs_type.startswith("fuse."):
         return problem("file system", f"{said}, where locks and syncs do not hold", move)
-    if mount.kind in _IN_MEMORY:
+    if mount.fs_type in _IN_MEMORY:
         return problem("file system", f"{said}, which is gone after a restart", move)
-    if mount.kind not in _GOOD:
+    if mount.fs_type not in _GOOD:
         return advise("file system", f"{said}, which was not tried", move)
     return ok("file system", said)
 
 
 def check_space(examined: Examined) -> Finding:
-    space = space_of(nearest(examined.folder.root))
-    files = "" if space.free_files is None else f", room for {space.free_files:,} files"
-    said = f"{space.free_bytes / _GB:.1f} GB free{files}"
-    num_files = _LITTLE_FILES if space.free_files is None else space.free_files
+    left = _space_of(nearest(examined.folder.root))
+    files = "" if left.free_files is None else f", room for {left.free_files:,} files"
+    said = f"{left.free_bytes / _GB:.1f} GB free{files}"
+    num_files = _LITTLE_FILES if left.free_files is None else left.free_files
     advice = "copy old pictures away and delete them, or set archive_days in the settings"
-    if space.free_bytes < _BARELY_BYTES or num_files < _BARELY_FILES:
+    if left.free_bytes < _BARELY_BYTES or num_files < _BARELY_FILES:
         return problem("space", f"{said}: the disk is full", advice)
-    if space.free_bytes < _LITTLE_BYTES or num_files < _LITTLE_FILES:
+    if left.free_bytes < _LITTLE_BYTES or num_files < _LITTLE_FILES:
         return advise("space", f"{said}: little", advice)
     return ok("space", said)
 
@@ -107,7 +122,7 @@ def check_inbox(examined: Examined) -> Finding:
             f'after = "{after.value}" needs an inbox that can be written, {shown} cannot',
             'allow it with chmod or ReadWritePaths=, or set after = "keep"',
         )
-    return ok("inbox", f"{shown} can be read, on {mount_of(examined.inbox).kind}")
+    return ok("inbox", f"{shown} can be read, on {_mount_of(examined.inbox).fs_type}")
 
 
 def nearest(path: Path) -> Path:

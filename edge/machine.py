@@ -6,8 +6,6 @@ does not let us look.
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,54 +20,10 @@ _THROTTLED_BITS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mount:
-    place: Path
-    kind: str  # as the kernel names it: ext4, vfat, nfs4
-    is_read_only: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Space:
-    free_bytes: int  # for an ordinary user
-    free_files: int | None  # None: this file system has no fixed number
-
-
-@dataclass(frozen=True, kw_only=True)
 class Memory:
     total_bytes: int
     available_bytes: int
     swap_bytes: int
-
-
-def mount_of(path: Path, table: str | None = None) -> Mount:
-    """The mount a path lies on; `table` in the form of /proc/self/mountinfo."""
-    if table is None:
-        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    wanted = path.resolve()
-    best: Mount | None = None
-    for line in table.splitlines():
-        before, _, after = line.partition(" - ")
-        words, kind = before.split(" "), after.split(" ")[0]
-        place = Path(_unescaped(words[4]))
-        deeper = best is None or len(place.parts) >= len(best.place.parts)
-        if wanted.is_relative_to(place) and deeper:  # the last of equals covers those before it
-            read_only = "ro" in words[5].split(",") or "ro" in after.split(" ")[-1].split(",")
-            best = Mount(place=place, kind=kind, is_read_only=read_only)
-    if best is None:
-        raise OSError(f"no mount is known for {path}")
-    return best
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
-
-
-def space_of(folder: Path) -> Space:
-    found = os.statvfs(folder)
-    return Space(
-        free_bytes=found.f_bavail * found.f_frsize,
-        free_files=found.f_favail if found.f_files else None,
-    )
 
 
 def memory(table: str | None = None) -> Memory:

@@ -20,6 +20,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 class Mount:
     point: str  # where it begins
     fs_type: str  # as the kernel calls it: ext4, nfs4, fuse.sshfs
+    is_read_only: bool
 
     @property
     def is_remote(self) -> bool:
@@ -35,13 +36,14 @@ def mount_of(path: str, mounts: Path = MOUNTS) -> Mount | None:
     found: Mount | None = None
     for line in _lines(mounts):
         before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) < 5 or not after:
+        fields, kind = before.split(" "), after.split(" ")
+        if len(fields) < 6 or len(kind) < 3:
             continue
         point = _unescape(fields[4])
         # The last of several on one place lies on top.
         if _is_in(path, point) and (found is None or len(point) >= len(found.point)):
-            found = Mount(point=point, fs_type=after.split(" ")[0])
+            read_only = "ro" in fields[5].split(",") or "ro" in kind[-1].split(",")
+            found = Mount(point=point, fs_type=kind[0], is_read_only=read_only)
     return found
 
 

@@ -13,21 +13,6 @@ from edge.store import open_store
 
 from .filled import claim, record
 
-MOUNTS = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
-30 22 0:26 / /srv rw - nfs4 server:/x rw
-31 30 0:27 / /srv/a\040stick rw - vfat /dev/sda1 rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("place", "kind"),
-    [("/", "ext4"), ("/srv/inbox", "nfs4"), ("/srv/a stick/x", "vfat"), ("/srvices", "ext4")],
-)
-def test_the_file_system_is_that_of_the_innermost_mount(tmp_path, place, kind):
-    mounts = tmp_path / "mountinfo"
-    mounts.write_bytes(MOUNTS)
-    assert disk.file_system(disk.Path(place), mounts) == kind
-
 
 def test_ballast_takes_its_space_and_gives_it_back(tmp_path):
     ballast = Ballast(tmp_path / "ballast", num_mb=2)

@@ -16,9 +16,11 @@ from edge import card, doctor_folders, doctor_hardware, doctor_software, machine
 from edge.card import CardSpeed, measure_card
 from edge.clock import ClockState
 from edge.config import After, Settings
+from edge.disk import Space
 from edge.doctor import CHECKS, examine, worst
 from edge.finding import Examined, Finding, ok
-from edge.machine import Memory, Mount, Space
+from edge.machine import Memory
+from edge.mounts import Mount, mount_of
 from edge.state import StateFolder, locked
 
 from .conftest import draw, save, write_model
@@ -63,9 +65,11 @@ MOUNTS = r"""
         ("/mnt/twice/a", "tmpfs", False),  # what was mounted later covers what lies below
     ],
 )
-def test_a_path_lies_on_the_deepest_mount(path, kind, read_only):
-    mount = machine.mount_of(Path(path), MOUNTS)
-    assert (mount.kind, mount.is_read_only) == (kind, read_only)
+def test_a_path_lies_on_the_deepest_mount(tmp_path, path, kind, read_only):
+    table = tmp_path / "mountinfo"
+    table.write_text(MOUNTS)
+    mount = mount_of(path, table)
+    assert (mount.fs_type, mount.is_read_only) == (kind, read_only)
 
 
 def test_memory_heat_supply_and_clock_are_read_as_the_kernel_writes_them(tmp_path):
@@ -92,7 +96,7 @@ def test_memory_heat_supply_and_clock_are_read_as_the_kernel_writes_them(tmp_pat
 
 
 def test_the_kernel_of_this_machine_answers():
-    assert machine.mount_of(Path.cwd()).kind
+    assert mount_of(str(Path.cwd())).fs_type
     assert machine.memory().total_bytes > 0
 
 
@@ -104,7 +108,8 @@ def test_the_card_is_measured_and_nothing_is_left_behind(tmp_path, quick_card):
 
 
 def test_a_nearly_full_disk_is_not_filled_for_a_measurement(tmp_path, monkeypatch):
-    monkeypatch.setattr(card, "space_of", lambda _: Space(free_bytes=10**8, free_files=None))
+    little = Space(free_bytes=10**8, free_files=None, is_read_only=False)
+    monkeypatch.setattr(card, "space", lambda _: little)
     assert measure_card(tmp_path, time.perf_counter) is None
 
 
@@ -124,7 +129,7 @@ FILE_SYSTEMS = {
 
 @pytest.mark.parametrize(("kind", "expected"), FILE_SYSTEMS.items())
 def test_the_state_belongs_on_a_linux_disk(tmp_path, monkeypatch, kind, expected):
-    mount = Mount(place=tmp_path, kind=kind, is_read_only=False)
+    mount = Mount(point="/x", fs_type=kind, is_read_only=False)
     monkeypatch.setattr(doctor_folders, "mount_of", lambda _: mount)
     found = doctor_folders.check_file_system(examined(tmp_path / "not" / "yet"))
     assert level(found) == (expected, expected != "ok")
@@ -132,7 +137,7 @@ def test_the_state_belongs_on_a_linux_disk(tmp_path, monkeypatch, kind, expected
 
 
 def test_a_disk_that_went_read_only_is_a_problem(tmp_path, monkeypatch):
-    mount = Mount(place=tmp_path, kind="ext4", is_read_only=True)
+    mount = Mount(point="/x", fs_type="ext4", is_read_only=True)
     monkeypatch.setattr(doctor_folders, "mount_of", lambda _: mount)
     assert level(doctor_folders.check_file_system(examined(tmp_path))) == ("problem", True)
 
@@ -149,8 +154,8 @@ def test_a_disk_that_went_read_only_is_a_problem(tmp_path, monkeypatch):
     ],
 )
 def test_space_and_room_for_files(tmp_path, monkeypatch, free_bytes, free_files, expected):
-    space = Space(free_bytes=free_bytes, free_files=free_files)
-    monkeypatch.setattr(doctor_folders, "space_of", lambda _: space)
+    left = Space(free_bytes=free_bytes, free_files=free_files, is_read_only=False)
+    monkeypatch.setattr(doctor_folders, "space", lambda _: left)
     found = doctor_folders.check_space(examined(tmp_path))
     assert level(found) == (expected, expected != "ok")
 
@@ -317,9 +322,8 @@ def test_a_bare_device_is_examined_to_the_end(tmp_path, run, quick_card):
 def test_a_good_device_has_no_problem(known, run, quick_card, monkeypatch):
     trusted = ClockState(boot_id=None, trusted=True, doubt=None)
     monkeypatch.setattr(doctor_hardware, "read_clock", lambda: trusted)
-    monkeypatch.setattr(
-        doctor_folders, "mount_of", lambda p: Mount(place=p, kind="ext4", is_read_only=False)
-    )
+    disk = Mount(point="/", fs_type="ext4", is_read_only=False)
+    monkeypatch.setattr(doctor_folders, "mount_of", lambda _: disk)
     run("admin", "model", "install", str(known.model), "--state", str(known.state))
     before = sorted(path.name for path in known.state.iterdir())
     words = ("admin", "doctor", "--json", "--state", str(known.state), "--inbox", str(known.inbox))

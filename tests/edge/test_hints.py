@@ -92,7 +92,9 @@ def test_where_the_system_has_no_watches_left_it_is_said_and_the_folders_are_loo
 
 
 def test_a_network_disk_is_looked_at(root, monkeypatch):
-    monkeypatch.setattr(module, "mount_of", lambda _: Mount(point="/", fs_type="fuse.sshfs"))
+    monkeypatch.setattr(
+        module, "mount_of", lambda _: Mount(point="/", fs_type="fuse.sshfs", is_read_only=False)
+    )
     monkeypatch.setattr(module, "_LOOK_SECONDS", TICK)
     monkeypatch.delattr(watchfiles, "watch")
     watched = Watched(root)

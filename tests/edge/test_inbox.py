@@ -228,11 +228,11 @@ def test_an_inbox_whose_disk_was_taken_away_is_missing_and_not_empty(inbox, monk
     from edge import inbox as module
     from edge.mounts import Mount
 
-    mounted = [Mount(point=str(inbox.root), fs_type="vfat")]
+    mounted = [Mount(point=str(inbox.root), fs_type="vfat", is_read_only=False)]
     monkeypatch.setattr(module, "mount_of", lambda _: mounted[-1])
     picture = put(inbox.root / "cam" / "1.jpg")
     finish_all(inbox)
-    mounted.append(Mount(point="/", fs_type="ext4"))
+    mounted.append(Mount(point="/", fs_type="ext4", is_read_only=False))
     data = picture.read_bytes()
     shutil.rmtree(inbox.root / "cam")  # what lies below the mount point is an empty folder
     scan = inbox.scan()
@@ -268,7 +268,9 @@ def test_a_disk_that_does_not_answer_is_told_and_taken_up_again(inbox, monkeypat
     from edge.mounts import Mount
 
     put(inbox.root / "1.jpg")
-    monkeypatch.setattr(module, "mount_of", lambda _: Mount(point="/", fs_type="nfs4"))
+    monkeypatch.setattr(
+        module, "mount_of", lambda _: Mount(point="/", fs_type="nfs4", is_read_only=False)
+    )
     inbox._deadline = Deadline(0.05)
     answers = threading.Event()
     really_walk = module.walk
