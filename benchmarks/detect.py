@@ -28,8 +28,9 @@ import typer
 from runs import read, write
 
 from edge import media, preprocess
+from edge.boxes_file import BoxesFile
 from edge.clips import Clip
-from edge.detect import Box, BoxesFile, FoundObject, box_of
+from edge.detect import Box, FoundObject, box_of
 from edge.detector import open_detector
 from edge.detector_proposal import propose
 from edge.detector_spec import to_json

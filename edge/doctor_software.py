@@ -10,7 +10,7 @@ import time
 
 import apsw
 
-from edge import speed, store_check, store_report
+from edge import speed, store_copy, store_report
 from edge.encoder import onnxruntime_flavour, open_encoder
 from edge.errors import InstallError, ModelError, StateError
 from edge.finding import Examined, Finding, advise, ok, problem, unchecked
@@ -119,7 +119,7 @@ def check_database(examined: Examined) -> Finding:
     except StateError as error:
         return _database_fault(error)
     try:
-        faults = store_check.quick_check(store)
+        faults = store_copy.check_thoroughly(store)
         totals = store_report.totals(store)
     except StateError as error:
         return _database_fault(error)
