@@ -11,7 +11,7 @@ trap 'rm -rf "$away"' EXIT
 
 mkdir "$away/tests"
 cp "$project/pyproject.toml" "$away/"
-for part in edge test_imports.py conftest.py; do
+for part in edge test_imports.py media_files.py conftest.py; do
     if [ -e "$project/tests/$part" ]; then
         cp -R "$project/tests/$part" "$away/tests/"
     fi
