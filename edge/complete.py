@@ -36,10 +36,6 @@ def find_missing(read_at: ReadAt, num_bytes: int) -> Missing | None:
     return None if detail is None else ("truncated", detail)
 
 
-def is_complete(data: bytes) -> bool:
-    return find_missing(lambda offset, length: data[offset : offset + length], len(data)) is None
-
-
 def _missing_by_type(read_at: ReadAt, num_bytes: int, head: bytes) -> str | None:
     if not any(head):
         return "it begins with nothing but zeros"

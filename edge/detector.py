@@ -17,6 +17,7 @@ from edge import layouts
 from edge.detect import Box, FoundObject
 from edge.detector_graph import require_own_weights
 from edge.detector_spec import DetectorSpec, read_spec
+from edge.encoder import first_line, open_session
 from edge.errors import ModelError
 from edge.layouts import Candidates
 from edge.preprocess import Image
@@ -67,9 +68,6 @@ class Detector:
                 )
         return found
 
-    def output_shapes(self, image_HWC: Image) -> list[tuple[int, ...]]:
-        return [one.shape for one in self._run(_place(image_HWC, self.spec))]
-
     def _run(self, placed: _Placed) -> list[NDArray[Any]]:
         feed = {self._inputs[0].name: _tensor(placed.image_HWC, self.spec, self._inputs[0].type)}
         for extra in self._inputs[1:]:  # RT-DETR asks for the size its boxes shall be given in
@@ -78,7 +76,7 @@ class Detector:
             return list(self._session.run(None, feed))
         except Exception as error:  # onnxruntime raises classes of its own, with no common base
             raise ModelError(
-                f"onnxruntime cannot run the detector ({_first_line(error)}); check `input` in its "
+                f"onnxruntime cannot run the detector ({first_line(error)}); check `input` in its "
                 "JSON"
             ) from error
 
@@ -88,9 +86,10 @@ def open_detector(path: Path, num_threads: int | None = None) -> Detector:
 
     Raises ConfigError for the JSON, ModelError for the file.
     """
+    model_bytes = read_file(path)
     spec = read_spec(spec_path(path))
     try:
-        return Detector(read_file(path), spec, num_threads)
+        return Detector(model_bytes, spec, num_threads)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 
@@ -108,24 +107,8 @@ def read_file(path: Path) -> bytes:
 
 def open_graph(model_bytes: bytes, num_threads: int | None) -> Any:
     """An onnxruntime session; weights outside the file and foreign operators are refused."""
-    import onnxruntime  # here, so that `--help` does not wait for it
-
     require_own_weights(model_bytes)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if num_threads is not None:
-        options.intra_op_num_threads = num_threads
-    try:
-        return onnxruntime.InferenceSession(
-            model_bytes, options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime raises classes of its own, with no common base
-        raise ModelError(f"onnxruntime cannot load the detector ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return open_session(model_bytes, num_threads)
 
 
 def _require_size(given: Any, spec: DetectorSpec) -> None:

@@ -57,7 +57,7 @@ class Encoder:
                 f"{self.manifest.encoder_id[:12]}: the file is damaged; copy it again"
             )
         require_graph(model_bytes, self.manifest.input, self.manifest.embedding_dim)
-        self._session = _open_session(model_bytes, None if num_threads is None else 1)
+        self._session = open_session(model_bytes, None if num_threads is None else 1)
         self._batch = _BATCH if num_threads is None else 1
         self._threads = ThreadPoolExecutor(num_threads or 1, thread_name_prefix="embed")
 
@@ -102,7 +102,7 @@ class Encoder:
             (found,) = self._session.run([model.OUTPUT_NAME], {model.INPUT_NAME: images_NHWC})
         except Exception as error:  # onnxruntime raises classes of its own, with no common base
             raise ModelError(
-                f"onnxruntime cannot run the model ({_first_line(error)}); export it again"
+                f"onnxruntime cannot run the model ({first_line(error)}); export it again"
             ) from error
         emb_ND = np.asarray(found)
         _require_embeddings(emb_ND, (len(images_NHWC), self.manifest.embedding_dim), "output")
@@ -169,7 +169,7 @@ def _require_embeddings(emb_ND: NDArray[Any], shape: tuple[int, int], what: str)
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return printable((str(error).splitlines() or [type(error).__name__])[0])[:300]
 
 
@@ -195,7 +195,7 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
-def _open_session(model_bytes: bytes, num_threads: int | None):  # type: ignore[no-untyped-def]
+def open_session(model_bytes: bytes, num_threads: int | None):  # type: ignore[no-untyped-def]
     import onnxruntime  # here, so that `--help` and both-flavours errors come before it loads
 
     options = onnxruntime.SessionOptions()
@@ -209,5 +209,5 @@ def _open_session(model_bytes: bytes, num_threads: int | None):  # type: ignore[
         )
     except Exception as error:  # onnxruntime raises classes of its own, with no common base
         raise ModelError(
-            f"onnxruntime cannot load the model ({_first_line(error)}); export it again"
+            f"onnxruntime cannot load the model ({first_line(error)}); export it again"
         ) from error

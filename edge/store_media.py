@@ -51,10 +51,6 @@ class Outcome:
     observation_type: ObservationType
 
 
-def find_known(store: Store, file: FoundFile) -> KnownFile | None:
-    return find_all_known(store, [file]).get(file.path)
-
-
 def find_all_known(store: Store, files: Iterable[FoundFile]) -> dict[str, KnownFile]:
     """What is recorded, by `FoundFile.path`; 100,000 of them take about half a second."""
     keys = [(file.path_bytes, file.num_bytes, file.mtime_ns) for file in files]

@@ -98,9 +98,6 @@ class Times:
         return None, "mtime"
 
 
-NO_TIMES = Times(deployments={}, name_pattern=None)
-
-
 def _shifted(moment: datetime, seconds: float) -> datetime:
     """Left as it is where no calendar has the shifted one."""
     try:

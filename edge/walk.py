@@ -73,7 +73,6 @@ class FoundFile:
 class Others:
     """What a walk passed by its names."""
 
-    num_clips: int = 0  # they are handed out like pictures
     num_files: int = 0  # neither clips nor pictures
 
 
@@ -149,7 +148,6 @@ def _look_at(entry: os.DirEntry[str], root: str, relative: str, others: Others) 
     is_file = stat.S_ISREG(info.st_mode)
     end = suffix(entry.name)
     if is_file and (end in PICTURE_SUFFIXES or end in CLIP_SUFFIXES):
-        others.num_clips += end in CLIP_SUFFIXES
         return FoundFile(
             path=root + relative,
             relative=relative,

@@ -14,6 +14,10 @@ from .conftest import age, draw, save
 from .filled import claim, found, record, sha_of
 
 
+def find_known(store, file):
+    return store_media.find_all_known(store, [file]).get(file.path)
+
+
 @pytest.fixture
 def store(tmp_path):
     opened = open_store(tmp_path / "edge.db")
@@ -73,8 +77,8 @@ def test_all_known_files_are_found_at_once(store, monkeypatch, num_asked_one_by_
     assert {path: one.state for path, one in known.items()} == {
         files[0].path: "claimed", files[1].path: "done", files[2].path: "quarantined",
     }  # fmt: skip
-    assert store_media.find_known(store, files[1]) == known[files[1].path]
-    assert store_media.find_known(store, files[3]) is None
+    assert find_known(store, files[1]) == known[files[1].path]
+    assert find_known(store, files[3]) is None
 
 
 def test_quarantine_is_listed_and_freed_by_name_reason_or_all(known, tmp_path):
@@ -113,4 +117,4 @@ def test_a_freed_file_gets_all_its_attempts_again(store):
         store_media.fail(store, sha_of(1), [found(1)], "crashed", "it ended its worker")
         assert store_media.free_quarantined(store, None, "crashed") == [found(1).display]
     assert _media(store) == [("claimed", 0, None)]
-    assert store_media.find_known(store, found(1)).state == "claimed"
+    assert find_known(store, found(1)).state == "claimed"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from . import harness
 from .harness import FULL, make_place, pictures
+from .wear import costs
 
 NUM_FRAMES = 1000 if FULL else 40  # each waits until two seconds are over
 MAX_KB_A_FRAME = 40
 MAX_SYNCS_A_FRAME = 2  # of the database's log, where each frame comes alone: attempt, record
-_CALL = re.compile(r"\d+ +(\w+)\(\d+<([^>]*)>.*= (-?\d+)")
 CALLS = "write,pwrite64,fsync,fdatasync"
 
 
@@ -41,17 +39,7 @@ def test_a_frame_costs_a_card_little(tmp_path: Path) -> None:
         text = calls.read_bytes()[begun_at:].decode(errors="replace")
     finally:
         harness.kill(process)
-    num_bytes: Counter[str] = Counter()
-    syncs: Counter[str] = Counter()
-    for line in text.splitlines():
-        found = _CALL.match(line)
-        if not found or not found[2].startswith(str(place.state)):
-            continue
-        what = (*Path(found[2]).relative_to(place.state).parts, "the folder itself")[0]
-        if "sync" in found[1]:
-            syncs[what] += 1
-        else:
-            num_bytes[what] += max(0, int(found[3]))
+    num_bytes, syncs = costs(place, text)
     for what in sorted({*num_bytes, *syncs}):
         print(f"{what}: {num_bytes[what] / NUM_FRAMES / 1024:.1f} KB and "
               f"{syncs[what] / NUM_FRAMES:.2f} syncs a frame")  # fmt: skip

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from . import harness
 from .harness import FULL, make_place, pictures
+from .wear import costs
 
 NUM_FRAMES = 600 if FULL else 60
 MAX_KB_A_FRAME = 40
-_CALL = re.compile(r"\d+ +(\w+)\(\d+<([^>]*)>.*= (-?\d+)")
 CALLS = "write,pwrite64,fsync,fdatasync"
 
 
@@ -55,19 +53,3 @@ def test_a_frame_a_second_costs_a_card_one_sync_of_the_log(tmp_path: Path, after
     without_crops = sum(number for what, number in num_bytes.items() if what != "crops")
     assert without_crops <= MAX_KB_A_FRAME * 1024 * NUM_FRAMES
     assert syncs["edge.db-wal"] <= 1.1 * NUM_FRAMES + 4
-
-
-def costs(place: harness.Place, text: str) -> tuple[Counter[str], Counter[str]]:
-    """Bytes and syncs, by the part of the state folder."""
-    num_bytes: Counter[str] = Counter()
-    syncs: Counter[str] = Counter()
-    for line in text.splitlines():
-        found = _CALL.match(line)
-        if not found or not found[2].startswith(str(place.state)):
-            continue
-        what = (*Path(found[2]).relative_to(place.state).parts, "the folder itself")[0]
-        if "sync" in found[1]:
-            syncs[what] += 1
-        else:
-            num_bytes[what] += max(0, int(found[3]))
-    return num_bytes, syncs
