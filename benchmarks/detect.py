@@ -28,13 +28,13 @@ import typer
 from runs import read, write
 
 from edge import media, preprocess
-from edge.boxes_file import BoxesFile
-from edge.clips import Clip
+from edge.decoding.clips import Clip
 from edge.detect import Box, FoundObject, box_of
-from edge.detector import open_detector
-from edge.detector_proposal import propose
-from edge.detector_spec import to_json
-from edge.motion import LOOK_SIDE, MIN_CONFIDENCE, Found, Look, Motion
+from edge.detection.boxes_file import BoxesFile
+from edge.detection.detector import open_detector
+from edge.detection.detector_proposal import propose
+from edge.detection.detector_spec import to_json
+from edge.detection.motion import LOOK_SIDE, MIN_CONFIDENCE, Found, Look, Motion
 from edge.preprocess import Image
 from trainer.synthetic import draw_world
 

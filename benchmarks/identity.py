@@ -29,9 +29,9 @@ from edge import media
 from edge.calibrate import fit_statistic
 from edge.clusters import FILE_NAME, OUTLIER, read_clusters
 from edge.decide import Thresholds
+from edge.decoding.quality import measure
 from edge.pictures import Picture, read_collection
 from edge.preprocess import crop
-from edge.quality import measure
 from trainer.data import load_crops
 from trainer.evaluation.candidate import Candidate, open_candidate
 

@@ -6,8 +6,10 @@ import numpy as np
 from identity_open import Crops, reference_of
 from numpy.typing import NDArray
 
-from edge import calibrate, gallery_doctor, promise
+from edge import calibrate
 from edge.calibrate import Reference, Wanted
+from edge.gallery import gallery_doctor
+from edge.identity import promise
 
 WANTED = (Wanted(wrong_names=0.02, ghosts=0.02), Wanted(wrong_names=0.05, ghosts=0.05))
 RATES = ("strangers_named", "known_misnamed", "known_called_new")

@@ -3,7 +3,7 @@
 Used on the device (the gallery's own animals) and by the exporter (pseudo-labels). Each group
 (one event of one animal) plays two parts: as itself, matched against its animal's other groups,
 and as a stranger, matched with its whole animal left out of the gallery. Whether the measured
-rates keep what a user asked for is said by edge/promise.py.
+rates keep what a user asked for is said by edge/identity/promise.py.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import probability, rates
 from edge.decide import NUM_RIVALS, Statistic, Thresholds
-from edge.probability import Curve
-from edge.rates import Rate
+from edge.identity import probability, rates
+from edge.identity.probability import Curve
+from edge.identity.rates import Rate
 
 STATISTICS: tuple[Statistic, ...] = ("similarity", "lead")
 MIN_INDIVIDUALS = 10

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from edge import config
-from edge.cli_common import ModelOption, StateOption, VersionOption, plain_errors, run_app
+from edge.commands.common import ModelOption, StateOption, VersionOption, plain_errors, run_app
 from edge.config import After
 from edge.detect import People
-from edge.state import find_state
+from edge.record.state import find_state
 
 _watch_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -21,21 +21,21 @@ def watch() -> None:
 
 
 def gallery() -> None:
-    from edge import cli_gallery  # here, so that the other commands do not wait for it
+    from edge.commands import gallery  # here, so that the other commands do not wait for it
 
-    run_app(cli_gallery.app, "edge-gallery")
+    run_app(gallery.app, "edge-gallery")
 
 
 def report() -> None:
-    from edge import cli_report
+    from edge.commands import report
 
-    run_app(cli_report.app, "edge-report")
+    run_app(report.app, "edge-report")
 
 
 def admin() -> None:
-    from edge import cli_admin
+    from edge.commands import admin
 
-    run_app(cli_admin.app, "edge-admin")
+    run_app(admin.app, "edge-admin")
 
 
 @_watch_app.command(
@@ -115,7 +115,7 @@ def _watch(
     done. It needs a model (made by `fancl-export`) and, to name animals, a gallery (made by
     `edge-gallery enroll`).
     """
-    from edge.service import run
+    from edge.watch.service import run
 
     settings = config.override(
         config.read_settings(config_file),

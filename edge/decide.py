@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.probability import Curve
+from edge.identity.probability import Curve
 
 DecisionKind = Literal["match", "new", "review", "unidentifiable"]
 Statistic = Literal["similarity", "lead"]

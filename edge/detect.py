@@ -1,6 +1,6 @@
 """Where something is in a picture and what it is, in the words of Camtrap DP.
 
-Does not cover where boxes come from: a file (edge/boxes_file.py) or a detector (edge/detector.py).
+Does not cover where boxes come from: a file or a detector (edge/detection).
 """
 
 from __future__ import annotations

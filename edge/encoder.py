@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from edge import model
 from edge.errors import InstallError, ModelError
-from edge.graph import require_graph
 from edge.model import Manifest
+from edge.model_file.graph import require_graph
 from edge.preprocess import Image, resize
 from edge.text import printable
 

@@ -1,6 +1,6 @@
 """Which detections belong together: events by time, and the animals inside an event.
 
-Pure functions over times and embeddings; the database part is in edge/sightings.py.
+Pure functions over times and embeddings; the database part is in edge/identity/sightings.py.
 """
 
 from __future__ import annotations

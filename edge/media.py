@@ -2,7 +2,7 @@
 
 A name is never handed to OpenCV (it crashes on names that are not UTF-8 and expands patterns);
 bytes are read here, typed by content, and their header checked before a decoder sees them.
-Does not cover clips, nor the guard that a device puts around decoding (`edge.guard`).
+Does not cover clips, nor the guard that a device puts around decoding (`edge.decoding.guard`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge.decoding.exif import read_exif
+from edge.decoding.header import Header, read_header
 from edge.errors import MediaError
-from edge.exif import read_exif
-from edge.header import Header, read_header
 from edge.preprocess import Image
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})

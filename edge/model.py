@@ -4,7 +4,7 @@ A model is one ONNX file with uint8 RGB crops in and unit-length embeddings out.
 must know beside the graph lies in `metadata_props["fancl"]` as one JSON manifest, written and
 read here by field name: a missing or unknown key is refused, no field has a default. The last
 bytes of the file are a seal over all others. docs/model-format.md is the specification. Does not
-cover what the graph may hold (edge/graph.py).
+cover what the graph may hold (edge/model_file/graph.py).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import protobuf, strict_json
 from edge.errors import ModelError
+from edge.model_file import protobuf, strict_json
+from edge.model_file.protobuf import Budget
 from edge.preprocess import InputSpec
-from edge.protobuf import Budget
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fancl"

@@ -2,7 +2,7 @@
 
 Pure but for `write_card`: a manifest in, HTML out; there is no second source of figures. Every
 text of the manifest may be hostile and is escaped. The sentences are those that the device prints
-(edge/describe.py).
+(edge/model_file/describe.py).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from edge import describe
 from edge.model import PUBLISHED, Manifest
+from edge.model_file import describe
 from edge.text import counted
 from trainer.checkpoint import write_atomically
 from trainer.report.markup import text

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import clusters, model
-from edge.boxes_file import BoxesFile
 from edge.clusters import ClusterRow, read_clusters
+from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError, MediaError
 from edge.media import decode, read_bytes
 from edge.pictures import Collection, read_collection

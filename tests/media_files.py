@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from edge.decoder import Wanted
+from edge.decoding.decoder import Wanted
 from edge.detect import WHOLE_FRAME_ANIMAL
 from edge.preprocess import InputSpec
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.boxes_file import BoxesFile
 from edge.detect import Box
+from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError, MediaError
 from edge.media import decode, read_bytes
 from edge.pictures import Collection, Picture

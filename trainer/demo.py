@@ -19,7 +19,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from edge.boxes_file import BoxesFile
+from edge.detection.boxes_file import BoxesFile
 from edge.errors import FanclError, InputError
 from edge.pictures import read_collection
 from trainer import checkpoint

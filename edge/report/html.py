@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import PurePath
 
-from edge import proposals, store_report
+from edge.gallery import proposals
+from edge.record import store_report
+from edge.record.state import StateFolder
+from edge.record.store import DECISIONS_KEY, Store, get_meta
+from edge.record.store_report import CropRow, Record
 from edge.report.card import DecisionWord, PairCard
 from edge.report.page import EventCard, Picture, Summary, render_page
-from edge.state import StateFolder
-from edge.store import DECISIONS_KEY, Store, get_meta
-from edge.store_report import CropRow, Record
 
 _MAX_CROPS = 4  # pictures a side; a page must open on a phone
 _MAX_EXEMPLARS = 2

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterable
 from typing import Any, Literal, TextIO
 
-from edge import store_report
-from edge.store import Store
+from edge.record import store_report
+from edge.record.store import Store
 from edge.text import safe_cell
 
 Level = Literal["media", "event"]

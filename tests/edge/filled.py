@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from edge import curate, store_events, store_log, store_media
-from edge.curate import NewExemplar
 from edge.detect import Box
-from edge.inbox import FoundFile
-from edge.store import Store, now
-from edge.store_events import Nearest, NewDetection, NewObservation
-from edge.store_media import Outcome
+from edge.gallery import curate
+from edge.gallery.curate import NewExemplar
+from edge.intake.inbox import FoundFile
+from edge.record import store_events, store_log, store_media
+from edge.record.store import Store, now
+from edge.record.store_events import Nearest, NewDetection, NewObservation
+from edge.record.store_media import Outcome
 
 WHOLE = Box(x=0.0, y=0.0, width=1.0, height=1.0, relative=True)
 START = datetime(2026, 5, 1, 6, 0, 0)

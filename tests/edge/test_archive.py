@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edge.archive import dispose
 from edge.config import After
 from edge.errors import StateError
-from edge.inbox import FoundFile
-from edge.state import StateFolder
-from edge.store_archive import ArchiveKey
+from edge.intake.inbox import FoundFile
+from edge.record.archive import dispose
+from edge.record.state import StateFolder
+from edge.record.store_archive import ArchiveKey
 
 DATA = b"a picture"
 KEY = ArchiveKey(sha256=hashlib.sha256(DATA).hexdigest(), captured_at=datetime(2026, 5, 1))

@@ -8,14 +8,14 @@ import threading
 
 import pytest
 
-from edge import backup, restore
-from edge.backup import DailyBackup, make_backup, make_numbered_backup
 from edge.errors import InputError, StateError
-from edge.restore import open_checked
-from edge.state import StateFolder, locked
-from edge.store import PAGE_BYTES, open_reader, open_store
-from edge.store_copy import check, check_thoroughly
-from edge.store_people import path_of
+from edge.record import backup, restore
+from edge.record.backup import DailyBackup, make_backup, make_numbered_backup
+from edge.record.restore import open_checked
+from edge.record.state import StateFolder, locked
+from edge.record.store import PAGE_BYTES, open_reader, open_store
+from edge.record.store_copy import check, check_thoroughly
+from edge.record.store_people import path_of
 
 from .filled import claim, enroll, fill, record, review
 
@@ -98,7 +98,7 @@ def test_the_last_three_numbered_backups_are_kept(filled):
 
 
 def test_no_backup_is_begun_that_would_fill_the_disk(filled, monkeypatch):
-    from edge import disk
+    from edge.record import disk
 
     little = disk.Space(free_bytes=1000, free_files=None, is_read_only=False)
     monkeypatch.setattr(disk, "space", lambda _: little)

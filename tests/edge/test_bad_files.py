@@ -90,7 +90,7 @@ def test_links_pipes_and_folders_with_a_pictures_name_are_not_opened(known, tmp_
 
 def test_a_pipe_put_in_a_pictures_place_does_not_hang(known):
     from edge.errors import MediaError
-    from edge.inbox import Inbox
+    from edge.intake.inbox import Inbox
 
     picture = save(known.inbox / "1.jpg", draw("A"))
     inbox = Inbox(known.inbox, 0, 0)
@@ -103,7 +103,7 @@ def test_a_pipe_put_in_a_pictures_place_does_not_hang(known):
 
 def test_a_link_put_in_a_pictures_place_is_not_followed(known, tmp_path):
     from edge.errors import MediaError
-    from edge.inbox import Inbox
+    from edge.intake.inbox import Inbox
 
     picture = save(known.inbox / "1.jpg", draw("A"))
     inbox = Inbox(known.inbox, 0, 0)
@@ -115,7 +115,7 @@ def test_a_link_put_in_a_pictures_place_is_not_followed(known, tmp_path):
 
 
 def test_a_file_that_changed_since_the_scan_is_left_for_the_next(known):
-    from edge.inbox import Inbox
+    from edge.intake.inbox import Inbox
 
     picture = save(known.inbox / "1.jpg", draw("A"))
     inbox = Inbox(known.inbox, 0, 0)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge import decoder
-from edge.boxes_file import BoxesFile
+from edge.decoding import decoder
+from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError
 
 from ..media_files import WANTED, clip, jpeg, scene

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.boxes_file import BoxesFile
+from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError
 
 from .conftest import draw, save

@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edge import calibrate, plot, probability, promise, rates
+from edge import calibrate
 from edge.calibrate import Reference, Wanted, tabulate
 from edge.decide import Ranking, Thresholds
 from edge.decide import probability as probability_of
+from edge.identity import plot, probability, promise, rates
 
 DIM = 48
 

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from edge import clock
-from edge.clock import Clock, read_clock
+from edge.operation import clock
+from edge.operation.clock import Clock, read_clock
 
 SYNCED, UNSYNCED, FORBIDDEN = (0, 0, 0), (5, 0x40, 0), (-1, 0, 1)
 

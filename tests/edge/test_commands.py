@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from edge import cli, cli_admin, cli_gallery, cli_report
-from edge.store_report import EVENT_COLUMNS, MEDIA_COLUMNS
+from edge import cli
+from edge.commands import admin, gallery, report
+from edge.record.store_report import EVENT_COLUMNS, MEDIA_COLUMNS
 from edge.text import printable, safe_cell
 
 from .conftest import draw, save, start, write_model
@@ -151,7 +152,7 @@ def test_what_may_not_be_read_is_left_to_our_own_sentences(known, tmp_path, monk
         assert ran.code == 0, ran.err
 
 
-@pytest.mark.parametrize("app", [cli._watch_app, cli_gallery.app, cli_report.app, cli_admin.app])
+@pytest.mark.parametrize("app", [cli._watch_app, gallery.app, report.app, admin.app])
 def test_a_crash_prints_a_plain_traceback(app):
     assert not app.pretty_exceptions_enable
 

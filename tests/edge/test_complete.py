@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.complete import find_missing
+from edge.intake.complete import find_missing
 
 from .conftest import draw, hollow_png
 

@@ -6,9 +6,10 @@ import json
 
 import apsw
 
-from edge import gallery_log, store_log
-from edge.state import StateFolder, locked
-from edge.store import open_reader, open_store
+from edge.gallery import gallery_log
+from edge.record import store_log
+from edge.record.state import StateFolder, locked
+from edge.record.store import open_reader, open_store
 
 from .conftest import draw, save
 
@@ -197,7 +198,8 @@ def _downgrade(connection: apsw.Connection, target) -> None:
     from importlib import resources
 
     steps = [
-        resources.files("edge").joinpath(f"schema/{number:04}.sql").read_text() for number in (1, 2)
+        resources.files("edge.record").joinpath(f"schema/{number:04}.sql").read_text()
+        for number in (1, 2)
     ]
     old = apsw.Connection(str(target))
     for step in steps:

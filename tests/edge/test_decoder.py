@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge import damage, decoder, media, preprocess
-from edge.decoder import Decoded, scale_for
+from edge import media, preprocess
+from edge.decoding import damage, decoder
+from edge.decoding.decoder import Decoded, scale_for
+from edge.decoding.header import read_header
 from edge.detect import WHOLE_FRAME_ANIMAL, Box, FoundObject
 from edge.errors import MediaError
-from edge.header import read_header
 from edge.preprocess import InputSpec
 
 from ..media_files import SPEC, WANTED, clip, jpeg, png, scene, short, text, tiff

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from edge.deployments import read_deployments
 from edge.errors import ConfigError
-from edge.taken import NamePattern
+from edge.watch.deployments import read_deployments
+from edge.watch.taken import NamePattern
 
 from .. import media_files
 from .conftest import age, draw, save

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.detect import Box, FoundObject
-from edge.detector import open_detector
+from edge.detection.detector import open_detector
 from edge.errors import ConfigError, ModelError
 
 from .conftest import Ran, block, number, save

@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
-from edge import disk
-from edge.disk import Ballast
 from edge.errors import StateError
-from edge.state import StateFolder, write_file
-from edge.store import open_store
+from edge.record import disk
+from edge.record.disk import Ballast
+from edge.record.state import StateFolder, write_file
+from edge.record.store import open_store
 
 from .filled import claim, record
 

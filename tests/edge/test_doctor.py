@@ -12,16 +12,17 @@ from pathlib import Path
 import apsw
 import pytest
 
-from edge import card, doctor_folders, doctor_hardware, doctor_software, machine
-from edge.card import CardSpeed, measure_card
-from edge.clock import ClockState
 from edge.config import After, Settings
-from edge.disk import Space
-from edge.doctor import CHECKS, examine, worst
-from edge.finding import Examined, Finding, ok
-from edge.machine import Memory
-from edge.mounts import Mount, mount_of
-from edge.state import StateFolder, locked
+from edge.doctor import card, doctor_folders, doctor_hardware, doctor_software
+from edge.doctor.card import CardSpeed, measure_card
+from edge.doctor.doctor import CHECKS, examine, worst
+from edge.doctor.finding import Examined, Finding, ok
+from edge.intake.mounts import Mount, mount_of
+from edge.operation import machine
+from edge.operation.clock import ClockState
+from edge.operation.machine import Memory
+from edge.record.disk import Space
+from edge.record.state import StateFolder, locked
 
 from .conftest import draw, save, write_model
 

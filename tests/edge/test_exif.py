@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from edge.exif import NOTHING, Facts, read_exif
+from edge.decoding.exif import NOTHING, Facts, read_exif
 
 from ..media_files import ratios, short, text, tiff
 

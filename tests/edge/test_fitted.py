@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge import fitted
-from edge.gallery import Gallery, fit_thresholds
-from edge.store import open_store
-from edge.store_gallery import StoredExemplar
+from edge.gallery.gallery import Gallery, fit_thresholds
+from edge.identity import fitted
+from edge.record.store import open_store
+from edge.record.store_gallery import StoredExemplar
 
 from .conftest import tiny_manifest
 

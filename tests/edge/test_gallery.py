@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from edge.decide import Thresholds
-from edge.gallery import Gallery, _groups, explain
-from edge.store_gallery import StoredExemplar
+from edge.gallery.gallery import Gallery, _groups, explain
+from edge.record.store_gallery import StoredExemplar
 
 from .conftest import DIM, draw, save, write_model
 

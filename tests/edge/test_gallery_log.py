@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge import curate, gallery_log, store_log, verdicts
-from edge.curate import NewExemplar
 from edge.detect import Box
 from edge.errors import GalleryError
-from edge.store import open_store
-from edge.store_log import editing
+from edge.gallery import curate, gallery_log, verdicts
+from edge.gallery.curate import NewExemplar
+from edge.record import store_log
+from edge.record.store import open_store
+from edge.record.store_log import editing
 
 _NAMES = ("Luna", "Nova", "Kito", "Zuri", "Asha")
 _OBSERVATIONS = ("observation-1", "observation-2")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.decoding.guard import DecodePool
 from edge.errors import InstallError, MediaError
-from edge.guard import DecodePool
 
 from ..media_files import WANTED, clip, jpeg, scene
 
@@ -68,7 +68,7 @@ def test_a_worker_killed_while_idle_costs_nothing(pool: DecodePool) -> None:
 
 
 def test_a_stopped_worker_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.guard._GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("edge.decoding.guard._GRACE_SECONDS", 0.3)
     with DecodePool(1, picture_seconds=0.2) as pool:
         with pytest.raises(MediaError, match="timeout"):
             pool.call(signal.raise_signal, signal.SIGSTOP).result()
@@ -76,7 +76,7 @@ def test_a_stopped_worker_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_worker_is_renewed_after_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.guard._FILES_PER_WORKER", 3)
+    monkeypatch.setattr("edge.decoding.guard._FILES_PER_WORKER", 3)
     with DecodePool(1) as pool:
         pids = [pool.call(os.getpid).result() for _ in range(7)]
     assert [len(set(pids[:3])), len(set(pids))] == [1, 3]
@@ -109,7 +109,7 @@ def test_a_killed_fork_server_costs_nothing() -> None:
 
 
 def test_a_worker_that_cannot_start_is_no_files_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.guard._serve", _end_at_once)
+    monkeypatch.setattr("edge.decoding.guard._serve", _end_at_once)
     with DecodePool(1) as pool, pytest.raises(InstallError, match="does not start"):
         pool.submit(GOOD, WANTED).result()
 
@@ -140,7 +140,7 @@ def test_no_worker_survives_its_users_death(tmp_path: Path) -> None:
     program.write_text(
         "import os, pathlib, time\n"
         "pathlib.Path('runs').open('a').write('x')\n"  # a main program run again would add to it
-        "from edge.guard import DecodePool\n"
+        "from edge.decoding.guard import DecodePool\n"
         "pool = DecodePool(1)\n"
         "print(pool.call(os.getpid).result(), flush=True)\n"
         "time.sleep(60)\n"

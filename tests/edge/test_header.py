@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from edge import decoder
+from edge.decoding import decoder
+from edge.decoding.header import MAX_PIXELS, read_header
 from edge.errors import MediaError
-from edge.header import MAX_PIXELS, read_header
 
 from ..media_files import WANTED, chunk, jpeg, png, scene, with_scans, with_size
 from .conftest import hollow_png

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from edge import health_file
 from edge.config import LogFormat, Settings
 from edge.errors import ConfigError, StateError
-from edge.health import Health, Snapshot, as_record, from_record
-from edge.health_file import HealthFile, health_path, is_held, judge, read_report
-from edge.logs import Log
-from edge.operation import Operation, operated
-from edge.state import StateFolder, locked
+from edge.operation import health_file
+from edge.operation.health import Health, Snapshot, as_record, from_record
+from edge.operation.health_file import HealthFile, health_path, is_held, judge, read_report
+from edge.operation.logs import Log
+from edge.operation.operation import Operation, operated
+from edge.record.state import StateFolder, locked
 
 
 class Clock:
@@ -196,9 +196,9 @@ def test_a_killed_watch_ended_without_a_word(folder):
         "import os, signal, sys, time\n"
         "from pathlib import Path\n"
         "from edge.config import LogFormat, Settings\n"
-        "from edge.logs import Log\n"
-        "from edge.operation import operated\n"
-        "from edge.state import StateFolder, locked\n"
+        "from edge.operation.logs import Log\n"
+        "from edge.operation.operation import operated\n"
+        "from edge.record.state import StateFolder, locked\n"
         "folder = StateFolder(root=Path(sys.argv[1]))\n"
         "with locked(folder), operated(folder, Settings(), Path('/inbox'),\n"
         "                              Log(LogFormat.text, time.monotonic)):\n"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import watchfiles
 
-from edge import hints as module
-from edge.hints import hints
-from edge.mounts import Mount
+from edge.intake import hints as module
+from edge.intake.hints import hints
+from edge.intake.mounts import Mount
 
 TICK = 0.1
 

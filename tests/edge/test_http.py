@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from edge import http
 from edge.errors import ConfigError
-from edge.health import Health
-from edge.http import served
-from edge.listen import Address, parse_listen
+from edge.operation import http
+from edge.operation.health import Health
+from edge.operation.http import served
+from edge.operation.listen import Address, parse_listen
 
 HOST = "Host: localhost\r\n"
 

@@ -12,7 +12,7 @@ import cv2
 import pytest
 
 from edge.errors import InputError, MediaError
-from edge.inbox import Inbox, Scan
+from edge.intake.inbox import Inbox, Scan
 
 from .conftest import age, draw
 
@@ -225,8 +225,8 @@ def test_an_inbox_that_goes_is_told_and_comes_back_without_doing_anything_twice(
 
 
 def test_an_inbox_whose_disk_was_taken_away_is_missing_and_not_empty(inbox, monkeypatch):
-    from edge import inbox as module
-    from edge.mounts import Mount
+    from edge.intake import inbox as module
+    from edge.intake.mounts import Mount
 
     mounted = [Mount(point=str(inbox.root), fs_type="vfat", is_read_only=False)]
     monkeypatch.setattr(module, "mount_of", lambda _: mounted[-1])
@@ -243,7 +243,7 @@ def test_an_inbox_whose_disk_was_taken_away_is_missing_and_not_empty(inbox, monk
 
 
 def test_an_inbox_on_a_mount_of_the_fstab_that_is_not_there_is_missing_at_once(tmp_path):
-    from edge.mounts import intended_mount, mount_of
+    from edge.intake.mounts import intended_mount, mount_of
 
     fstab = tmp_path / "fstab"
     fstab.write_text(
@@ -263,9 +263,9 @@ def test_an_inbox_on_a_mount_of_the_fstab_that_is_not_there_is_missing_at_once(t
 def test_a_disk_that_does_not_answer_is_told_and_taken_up_again(inbox, monkeypatch):
     import threading
 
-    from edge import inbox as module
-    from edge.deadline import Deadline
-    from edge.mounts import Mount
+    from edge.intake import inbox as module
+    from edge.intake.deadline import Deadline
+    from edge.intake.mounts import Mount
 
     put(inbox.root / "1.jpg")
     monkeypatch.setattr(

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from edge.config import LogFormat
-from edge.logs import Log
+from edge.operation.logs import Log
 
 HOSTILE = [
     "a\nb",

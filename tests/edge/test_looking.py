@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge import decoder
+from edge.decoding import decoder
+from edge.decoding.people import hide_people
 from edge.detect import WHOLE_FRAME, Box, FoundObject, People
-from edge.inbox import FoundFile
-from edge.looking import begin_looking, finish_looking
-from edge.people import hide_people
-from edge.pipeline import Medium
-from edge.taken import Times
+from edge.intake.inbox import FoundFile
+from edge.watch.looking import begin_looking, finish_looking
+from edge.watch.pipeline import Medium
+from edge.watch.taken import Times
 
 from ..media_files import SPEC, clip, jpeg
 from .conftest import Device, age, block, draw, number, save

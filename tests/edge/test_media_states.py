@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from edge import store_media
-from edge.store import open_store
-from edge.store_media import MAX_ATTEMPTS
+from edge.record import store_media
+from edge.record.store import open_store
+from edge.record.store_media import MAX_ATTEMPTS
 
 from .conftest import age, draw, save
 from .filled import claim, found, record, sha_of

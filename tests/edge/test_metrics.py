@@ -6,8 +6,8 @@ import re
 from typing import get_args
 
 from edge.errors import MediaReason
-from edge.health import MAX_CAMERAS, Health
-from edge.metrics import metrics_text
+from edge.operation.health import MAX_CAMERAS, Health
+from edge.operation.metrics import metrics_text
 
 _LABEL = r'([a-z_]+)="((?:[^"\\\n]|\\["\\n])*)"'
 _SAMPLE = re.compile(rf"([a-z_]+)(?:\{{({_LABEL}(?:,{_LABEL})*)\}})? (\S+)")

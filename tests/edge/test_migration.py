@@ -8,9 +8,9 @@ import apsw
 import pytest
 
 from edge.errors import StateError
-from edge.store import SCHEMA_VERSION, now, open_reader, open_store
-from edge.store_copy import check_thoroughly
-from edge.store_schema import take_step
+from edge.record.store import SCHEMA_VERSION, now, open_reader, open_store
+from edge.record.store_copy import check_thoroughly
+from edge.record.store_schema import take_step
 
 STEPS = range(2, SCHEMA_VERSION + 1)
 
@@ -42,7 +42,11 @@ def _old(path, version=1):
 
 
 def _step(number):
-    return resources.files("edge").joinpath(f"schema/{number:04}.sql").read_text(encoding="utf-8")
+    return (
+        resources.files("edge.record")
+        .joinpath(f"schema/{number:04}.sql")
+        .read_text(encoding="utf-8")
+    )
 
 
 def test_the_writer_brings_an_old_database_up_to_date(tmp_path):
@@ -104,7 +108,7 @@ def test_a_crash_at_any_statement_of_a_step_leaves_the_old_version_or_the_new(tm
 
 def _open_with(path, trace):
     """The database as it is, with each statement of it seen by `trace`."""
-    from edge.store import Store, _connect
+    from edge.record.store import Store, _connect
 
     connection = _connect(path)
     connection.execute("PRAGMA synchronous=OFF")

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from edge import describe, speed
 from edge.encoder import open_encoder
 from edge.model import Decision, Evaluation, Fidelity
-from edge.state import StateFolder, locked
+from edge.model_file import describe, speed
+from edge.record.state import StateFolder, locked
 
 from .conftest import DECISION, NO_DECISION, Device, Ran, write_model
 

@@ -19,10 +19,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edge import model, protobuf
+from edge import model
 from edge.encoder import Encoder, open_encoder
 from edge.errors import ModelError
-from edge.protobuf import Budget
+from edge.model_file import protobuf
+from edge.model_file.protobuf import Budget
 
 from .conftest import SIDE, block, number, onnx_bytes, tiny_manifest, write_model
 

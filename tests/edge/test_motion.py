@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from edge.detect import WHOLE_FRAME, Box
+from edge.detection.motion import MIN_CONFIDENCE, Found, Look, Motion, View
+from edge.detection.motion_background import Background
 from edge.errors import StateError
-from edge.motion import MIN_CONFIDENCE, Found, Look, Motion, View
-from edge.motion_background import Background
-from edge.store import open_store
-from edge.store_motion import load_backgrounds, save_backgrounds
+from edge.record.store import open_store
+from edge.record.store_motion import load_backgrounds, save_backgrounds
 
 from .conftest import coat, save
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from edge.config import LogFormat, Settings
-from edge.logs import Log
-from edge.notify import Heart, Notifier, open_notifier, watchdog_seconds
-from edge.operation import operated
-from edge.state import StateFolder
+from edge.operation.logs import Log
+from edge.operation.notify import Heart, Notifier, open_notifier, watchdog_seconds
+from edge.operation.operation import operated
+from edge.record.state import StateFolder
 
 
 class Clock:

@@ -7,10 +7,10 @@ import shutil
 import apsw
 import pytest
 
-from edge import store_archive
 from edge.errors import StateError
-from edge.store import open_store
-from edge.store_copy import check_thoroughly
+from edge.record import store_archive
+from edge.record.store import open_store
+from edge.record.store_copy import check_thoroughly
 
 from .filled import claim, found, record, sha_of
 

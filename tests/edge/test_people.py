@@ -7,13 +7,14 @@ import shutil
 import apsw
 import pytest
 
-from edge import curate, store_log
-from edge.backup import make_numbered_backup
-from edge.restore import open_checked, restore_file
-from edge.state import StateFolder
-from edge.store import open_store
-from edge.store_copy import check_thoroughly
-from edge.store_people import DEVICE, keep, path_of
+from edge.gallery import curate
+from edge.record import store_log
+from edge.record.backup import make_numbered_backup
+from edge.record.restore import open_checked, restore_file
+from edge.record.state import StateFolder
+from edge.record.store import open_store
+from edge.record.store_copy import check_thoroughly
+from edge.record.store_people import DEVICE, keep, path_of
 
 from .filled import claim, enroll, fill, record, review
 

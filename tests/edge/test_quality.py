@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from edge import media
-from edge.crops import cut
 from edge.decide import rank
+from edge.decoding.crops import cut
+from edge.decoding.quality import MIN_QUALITY, measure, score
 from edge.detect import Box
 from edge.preprocess import InputSpec
-from edge.quality import MIN_QUALITY, measure, score
 
 from .conftest import draw
 

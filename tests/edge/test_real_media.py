@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from edge import media
-from edge.decoder import decode
+from edge.decoding.decoder import decode
 from edge.errors import MediaError
 from edge.preprocess import InputSpec, resize
 

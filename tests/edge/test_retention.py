@@ -6,11 +6,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from edge import disk, store_archive
 from edge.config import Settings
-from edge.retention import retire
-from edge.state import StateFolder
-from edge.store import open_store
+from edge.record import disk, store_archive
+from edge.record.retention import retire
+from edge.record.state import StateFolder
+from edge.record.store import open_store
 
 from .filled import claim, enroll, found, record, review, sha_of
 

@@ -10,17 +10,17 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from edge import store_log
-from edge.curate import enrol, merge, rename
 from edge.decide import Thresholds
 from edge.detect import Box
-from edge.gallery import Gallery
-from edge.proposals import proposals
-from edge.sightings import Arrival, Judge, join_events
-from edge.store import Store, open_store
-from edge.store_events import NewDetection, add_detection
-from edge.store_gallery import StoredExemplar, names
-from edge.store_log import editing
+from edge.gallery.curate import enrol, merge, rename
+from edge.gallery.gallery import Gallery
+from edge.gallery.proposals import proposals
+from edge.identity.sightings import Arrival, Judge, join_events
+from edge.record import store_log
+from edge.record.store import Store, open_store
+from edge.record.store_events import NewDetection, add_detection
+from edge.record.store_gallery import StoredExemplar, names
+from edge.record.store_log import editing
 
 DIM = 32
 LIMITS = Thresholds(

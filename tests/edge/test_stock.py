@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from edge.state import StateFolder
-from edge.stock import take_stock
-from edge.store import open_store
+from edge.record.state import StateFolder
+from edge.record.stock import take_stock
+from edge.record.store import open_store
 
 from .filled import claim, found, record, sha_of
 

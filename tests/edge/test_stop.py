@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.store import open_reader
+from edge.record.store import open_reader
 
 from .conftest import Device, draw, save, start
 

@@ -9,9 +9,9 @@ import apsw
 import pytest
 
 from edge.errors import StateError
-from edge.state import StateFolder, crop_name, find_state, locked, write_crops, write_file
-from edge.store import new_id, open_reader, open_store
-from edge.store_errors import as_state_error
+from edge.record.state import StateFolder, crop_name, find_state, locked, write_crops, write_file
+from edge.record.store import new_id, open_reader, open_store
+from edge.record.store_errors import as_state_error
 
 
 @pytest.fixture

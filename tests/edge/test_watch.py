@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edge.guard import DecodePool
+from edge.decoding.guard import DecodePool
 
 from .conftest import DECISION, NO_DECISION, age, draw, save, start, write_model
 
@@ -202,7 +202,7 @@ def test_a_file_recorded_before_is_disposed_of_by_the_next_run(known):
 
 
 def test_nothing_is_deleted_that_is_not_recorded(known, monkeypatch):
-    from edge import sightings
+    from edge.identity import sightings
 
     def power_cut(*_):
         raise RuntimeError("power cut")
@@ -370,11 +370,11 @@ def test_the_models_thresholds_are_told_as_the_models(known):
 
 
 def test_a_file_that_changed_after_it_was_read_is_not_disposed_of(known):
-    from edge.archive import dispose
     from edge.config import After
-    from edge.inbox import Inbox
-    from edge.state import StateFolder
-    from edge.store_archive import ArchiveKey
+    from edge.intake.inbox import Inbox
+    from edge.record.archive import dispose
+    from edge.record.state import StateFolder
+    from edge.record.store_archive import ArchiveKey
 
     picture = save(known.inbox / "1.jpg", draw("A"))
     (file,) = Inbox(known.inbox, 0, 0).scan().ready

@@ -57,7 +57,7 @@ def test_a_camera_folder_that_cannot_be_read_is_told_until_it_can(known, monkeyp
 
 
 def test_without_a_terminal_a_long_backlog_is_told_in_lines(known, monkeypatch):
-    from edge import watch
+    from edge.watch import watch
 
     monkeypatch.setattr(watch, "_TELL_EVERY", 20)
     for shot in range(70):
@@ -67,8 +67,8 @@ def test_without_a_terminal_a_long_backlog_is_told_in_lines(known, monkeypatch):
 
 
 def test_what_is_recorded_is_told_also_when_the_next_batch_meets_a_full_disk(known, monkeypatch):
-    from edge import recording
     from edge.errors import StateError
+    from edge.watch import recording
 
     write_crops = recording.write_crops
     calls = []
@@ -90,7 +90,7 @@ def test_what_is_recorded_is_told_also_when_the_next_batch_meets_a_full_disk(kno
 
 @pytest.mark.parametrize("once", [True, False])
 def test_ctrl_c_finishes_the_batch_and_tells_what_was_done(known, monkeypatch, once):
-    from edge import watch
+    from edge.watch import watch
 
     complete, calls = watch.complete, []
 
@@ -114,7 +114,7 @@ def test_ctrl_c_finishes_the_batch_and_tells_what_was_done(known, monkeypatch, o
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_batch(known, monkeypatch):
-    from edge import watch
+    from edge.watch import watch
 
     def stuck(pipeline, begun):
         for _ in range(2):
@@ -129,7 +129,8 @@ def test_a_second_ctrl_c_does_not_wait_for_the_batch(known, monkeypatch):
 
 
 def test_scarce_memory_is_told_and_files_are_read_one_by_one(known, monkeypatch):
-    from edge import machine, watch
+    from edge.operation import machine
+    from edge.watch import watch
 
     sizes = []
     begin = watch.begin

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edge import describe, model
+from edge import model
 from edge.model import Decision, Evaluation, Fidelity, Golden, Manifest, Training
+from edge.model_file import describe
 from edge.preprocess import InputSpec
 from export.card import render_card
 

@@ -14,10 +14,11 @@ import pytest
 from google.protobuf.message import Message
 from onnx import TensorProto, helper, numpy_helper
 
-from edge import model, protobuf
+from edge import model
 from edge.encoder import Encoder, open_encoder
 from edge.errors import ModelError
-from edge.protobuf import Budget
+from edge.model_file import protobuf
+from edge.model_file.protobuf import Budget
 
 Proto = onnx.ModelProto
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8

@@ -13,10 +13,11 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image as PillowImage
 
-from edge import crops, preprocess
+from edge import preprocess
 from edge.clusters import read_clusters
-from edge.enroll import read_candidates
+from edge.decoding import crops
 from edge.errors import InputError, ModelError
+from edge.gallery.enroll import read_candidates
 from edge.media import decode, read_bytes
 from edge.pictures import read_collection
 from edge.preprocess import InputSpec

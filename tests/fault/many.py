@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge.store import open_store
+from edge.record.store import open_store
 
 _EARLY = "'2026-01-01T00:00:00.000Z'"
 _SHA = "printf('%08x%056x', (i * 2654435761) % 4294967296, i)"

@@ -21,7 +21,7 @@ import apsw
 import cv2
 import pytest
 
-from edge.inbox import Inbox
+from edge.intake.inbox import Inbox
 
 from ..edge.conftest import draw, start, write_model
 
@@ -35,8 +35,8 @@ JPEG = cv2.imencode(".jpg", draw("A", side=1))[1].tobytes()
 FINDER = """
 import json, sys, threading, time
 from pathlib import Path
-from edge.hints import hints
-from edge.inbox import Inbox
+from edge.intake.hints import hints
+from edge.intake.inbox import Inbox
 
 def pss_mb():
     for line in open("/proc/self/smaps_rollup"):
@@ -156,7 +156,7 @@ def _num_done(database: Path) -> int:
 def test_a_disk_that_hangs_is_told_and_searched_again_when_it_answers(
     mirrored: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge import inbox as module
+    from edge.intake import inbox as module
 
     server, mount = mirrored
     monkeypatch.setattr(module, "_ANSWER_SECONDS", 1.0)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edge import cli, gallery_log, store_gallery, store_log
+from edge import cli
 from edge.encoder import open_encoder
-from edge.store import Store, open_store
+from edge.gallery import gallery_log
+from edge.record import store_gallery, store_log
+from edge.record.store import Store, open_store
 
 from ..edge.conftest import draw, save, write_model
 

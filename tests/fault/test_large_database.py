@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edge import backup, restore
-from edge.state import StateFolder, locked
-from edge.store import open_store
-from edge.store_copy import check_thoroughly
+from edge.record import backup, restore
+from edge.record.state import StateFolder, locked
+from edge.record.store import open_store
+from edge.record.store_copy import check_thoroughly
 
 from . import harness, many
 from .harness import FULL, make_place

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from edge import installed
 from edge.encoder import open_encoder
-from edge.state import StateFolder, locked
+from edge.model_file import installed
+from edge.record.state import StateFolder, locked
 
 from ..edge.conftest import write_model
 from . import harness
@@ -51,8 +51,8 @@ def fsync(descriptor):
     really_sync(descriptor)
 
 from pathlib import Path
-from edge import installed
-from edge.state import StateFolder, locked
+from edge.model_file import installed
+from edge.record.state import StateFolder, locked
 
 os.fsync = fsync
 sys.addaudithook(audit)

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.decoder import Decoded, decode
+from edge.decoding.decoder import Decoded, decode
+from edge.decoding.guard import DecodePool
 from edge.errors import MediaError
-from edge.guard import DecodePool
 
 from ..edge.conftest import hollow_png
 from ..media_files import WANTED, chunk, clip, jpeg, png, scene, tiff, with_scans, with_size

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.boxes_file import BoxesFile
+from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError
 from edge.pictures import read_collection
 from edge.preprocess import InputSpec, crop, resize

@@ -445,7 +445,7 @@ def test_a_run_directory_that_is_broken_is_told(
 
 
 def test_the_report_of_a_real_run_reads_what_training_wrote(trained: Path, world: Path) -> None:
-    from edge.boxes_file import BoxesFile
+    from edge.detection.boxes_file import BoxesFile
     from edge.pictures import read_collection
     from trainer.data import load_crops
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.boxes_file import BoxesFile
+from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError
 from edge.media import decode, read_bytes
 from edge.pictures import read_collection

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from edge import clusters
-from edge.boxes_file import BoxesFile
 from edge.clusters import OUTLIER, ClusterRow, read_clusters
 from edge.detect import Box
+from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError
 from edge.preprocess import InputSpec
 from trainer.data import CropFact, load_crops

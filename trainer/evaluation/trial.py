@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.boxes_file import BoxesFile
+from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError
 from edge.pictures import Collection, read_collection
 from edge.preprocess import InputSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge.boxes_file import BoxesFile
+from edge.detection.boxes_file import BoxesFile
 from edge.pictures import read_collection
 from edge.preprocess import InputSpec
 from trainer.data import load_crops

@@ -1,0 +1,1 @@
+"""Animals, people and vehicles found in a picture."""

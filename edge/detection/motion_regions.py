@@ -1,0 +1,91 @@
+"""Boxes around what is new before a camera, told apart by whether it moves within its event.
+
+Does not cover how new or how moving a pixel is (`edge.detection.motion`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edge.detect import Box, FoundObject
+from edge.detection.motion_features import Mask, Plane
+
+_NEW, _MOVES = 4.5, 5.0  # differences from which a pixel is new, or moves
+_REACH = 0.024  # of the picture's width: how far from what moves its body may be
+_LEAST_AREA = 0.003  # of the picture
+_JOIN = 0.014  # of the picture's width: parts of one animal are less than twice that apart
+_RIM = 0.5  # of a region's mean difference; less is around the animal, not of it
+# Strengths (mean difference times the root of the share of the picture) believed by half. What
+# stands still all through an event may be a branch: it must be six times as strong.
+_DOUBT_MOVING, _DOUBT_STILL = 1.1, 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Of each pixel, in units of what is usual there."""
+
+    new: Plane  # difference from the background
+    moves: Plane | None  # from other frames of the event; None: there is no other
+
+
+def find_objects(seen: Seen) -> tuple[FoundObject, ...]:
+    """What is new, surest first, with relative boxes."""
+    new: Mask = (seen.new > _NEW).astype(np.uint8)
+    if seen.moves is None:
+        objects = _boxes(_tidy(new), seen.new, _DOUBT_MOVING)
+    else:
+        moves = new & (seen.moves > _MOVES).astype(np.uint8)
+        moves = _open(moves, 3)
+        reach = _kernel(2 * int(_REACH * new.shape[1]) + 1)
+        near = np.asarray(cv2.dilate(moves, reach), np.uint8)
+        strength = np.minimum(seen.new, 1.5 * seen.moves)
+        objects = _boxes(_tidy(new & near), strength, _DOUBT_MOVING)
+        objects += _boxes(_tidy(new & (1 - near)), seen.new, _DOUBT_STILL)
+    return tuple(sorted(objects, key=lambda one: (-(one.confidence or 0.0), one.box.x)))
+
+
+def _boxes(mask: Mask, strength: Plane, doubt: float) -> list[FoundObject]:
+    height, width = mask.shape
+    joined = cv2.dilate(mask, _kernel(2 * int(_JOIN * width) + 1))
+    num, labels = cv2.connectedComponents(joined, connectivity=8)
+    areas = np.bincount(labels[mask > 0], minlength=num)
+    objects = []
+    for label in range(1, num):
+        share = float(areas[label]) / (height * width)
+        if share < _LEAST_AREA:
+            continue
+        mine: Mask = ((labels == label) & (mask > 0)).astype(np.uint8)
+        strong = cv2.mean(strength, mine)[0] * share**0.5
+        confidence = strong / (strong + doubt)
+        box = _relative(cv2.boundingRect(_core(mine, strength)), height, width)
+        objects.append(FoundObject(box=box, observation_type="animal", confidence=confidence))
+    return objects
+
+
+def _core(mine: Mask, strength: Plane) -> Mask:
+    """The region without its weak rim: ripples around a wader, grass that an animal brushes."""
+    weak = _RIM * cv2.mean(strength, mine)[0]
+    core = _tidy(mine & (strength > weak).astype(np.uint8))
+    return core if core.any() else mine
+
+
+def _relative(rectangle: tuple[int, int, int, int] | cv2.typing.Rect, rows: int, cols: int) -> Box:
+    left, top, wide, high = rectangle
+    return Box(x=left / cols, y=top / rows, width=wide / cols, height=high / rows, relative=True)
+
+
+def _tidy(mask: Mask) -> Mask:
+    """Holes filled, specks gone."""
+    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _kernel(7))
+    return _open(np.asarray(closed, np.uint8), 5)
+
+
+def _open(mask: Mask, size: int) -> Mask:
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, _kernel(size)), np.uint8)
+
+
+def _kernel(size: int) -> Mask:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)

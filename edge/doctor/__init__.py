@@ -1,0 +1,1 @@
+"""The device examined, with advice."""

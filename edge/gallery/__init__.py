@@ -1,0 +1,1 @@
+"""The known animals: a log that no mistake can ruin."""

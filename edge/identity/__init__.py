@@ -1,0 +1,1 @@
+"""How sure a name is, and what error rates can be promised."""

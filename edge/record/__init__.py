@@ -1,0 +1,1 @@
+"""The state folder: database, crops, archive and their copies."""

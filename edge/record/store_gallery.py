@@ -1,0 +1,115 @@
+"""The known animals in the database as an index wants them: pictures with one encoder's embeddings.
+
+Reads what store_log.py writes; only embeddings are written here, as they follow from crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.pictures import Flank
+from edge.record.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredExemplar:
+    """One picture of an animal as an index wants it."""
+
+    individual_id: str
+    flank: Flank
+    encounter: str | None
+    captured_at: datetime | None
+    embedding: NDArray[np.float16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEmbedding:
+    exemplar_id: str
+    encoder_id: str
+    embedding: NDArray[np.float16]
+
+
+def add_embeddings(store: Store, embeddings: Iterable[NewEmbedding]) -> None:
+    store.execute_many(
+        "INSERT INTO exemplar_embedding (exemplar_id, encoder_id, embedding) VALUES (?, ?, ?) "
+        "ON CONFLICT (exemplar_id, encoder_id) DO UPDATE SET embedding = excluded.embedding",
+        ((one.exemplar_id, one.encoder_id, _as_blob(one.embedding)) for one in embeddings),
+    )
+
+
+def exemplars(store: Store, encoder_id: str) -> list[StoredExemplar]:
+    """Those of the living animals with this encoder's embeddings, in the order they came.
+
+    A crop that an animal has twice (its own and a merged one's) counts once.
+    """
+    rows = store.execute(
+        "SELECT individual_id, flank, encounter, captured_at, embedding, min(exemplar_id) "
+        "FROM exemplar JOIN individual USING (individual_id) "
+        "JOIN exemplar_embedding USING (exemplar_id) "
+        "WHERE encoder_id = ? AND status = 'living' "
+        "GROUP BY individual_id, sha256, x, y, width, height ORDER BY min(exemplar_id)",
+        (encoder_id,),
+    )
+    return [
+        StoredExemplar(
+            individual_id=individual_id,
+            flank=flank,
+            encounter=encounter,
+            captured_at=datetime.fromisoformat(captured_at) if captured_at else None,
+            embedding=np.frombuffer(embedding, "<f2"),
+        )
+        for individual_id, flank, encounter, captured_at, embedding, _ in rows
+    ]
+
+
+def lacking(store: Store, encoder_id: str) -> list[tuple[str, str]]:
+    """(exemplar_id, crop) of the exemplars this encoder has not embedded yet."""
+    rows = store.execute(
+        "SELECT exemplar_id, crop FROM exemplar WHERE exemplar_id NOT IN "
+        "(SELECT exemplar_id FROM exemplar_embedding WHERE encoder_id = ?) ORDER BY exemplar_id",
+        (encoder_id,),
+    )
+    return [(exemplar_id, crop) for exemplar_id, crop in rows]
+
+
+def encoder_ids(store: Store) -> list[str]:
+    """The encoders behind the exemplars, the one that knows most of them first."""
+    rows = store.execute(
+        "SELECT encoder_id FROM exemplar JOIN exemplar_embedding USING (exemplar_id) "
+        "GROUP BY encoder_id ORDER BY count(*) DESC, encoder_id"
+    )
+    return [str(row[0]) for row in rows]
+
+
+def embeddings_of(store: Store, exemplar_id: str) -> dict[str, bytes]:
+    """By encoder_id, float16, little-endian."""
+    return dict(
+        store.execute(
+            "SELECT encoder_id, embedding FROM exemplar_embedding WHERE exemplar_id = ?",
+            (exemplar_id,),
+        )
+    )
+
+
+def names(store: Store) -> dict[str, str]:
+    """individual_id to the name of the animal it stands for today."""
+    rows = store.execute("SELECT individual_id, name FROM individual WHERE status <> 'undone'")
+    return {individual_id: name for individual_id, name in rows}
+
+
+def _as_blob(embedding: NDArray[np.float16]) -> bytes:
+    return embedding.astype("<f2").tobytes()
+
+
+def embedding_bytes(store: Store) -> dict[str, int]:
+    """By encoder_id, how long its embeddings are."""
+    return dict(
+        store.execute(
+            "SELECT encoder_id, max(length(embedding)) FROM exemplar_embedding GROUP BY encoder_id"
+        )
+    )

@@ -1,0 +1,1 @@
+"""One run of edge-watch over an inbox."""
