@@ -122,7 +122,7 @@ def run_once(
     *flags: str,
     before: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
-    timeout_seconds: float = 120,
+    timeout_seconds: float = 900,  # a busy machine is no hang
 ) -> Ran:
     said_before = place.log.stat().st_size if place.log.exists() else 0
     process = start(place, "--once", *flags, before=before, environment=environment)
