@@ -30,7 +30,7 @@ def admin() -> None:
 def _run(name: str, module: str) -> None:
     if sys.argv[1:] == ["--version"]:  # loading the parser of flags takes longer than the rest
         print(version())
-        return
+        sys.exit(0)
     from edge.commands.common import run_app
 
     run_app(importlib.import_module(module).app, name)

@@ -37,7 +37,9 @@ class _Verbs(TyperGroup):
             return None
         module = importlib.import_module(f"edge.commands.{_MODULES[cmd_name]}")
         group = get_group(module.app)
-        return group.commands.get(cmd_name, group)
+        found = group.commands.get(cmd_name, group)
+        found.name = cmd_name
+        return found
 
 
 app = make_group(

@@ -65,8 +65,10 @@ def open_here(path: Path, place: Place) -> Encoder:
     with ThreadPoolExecutor(1) as background:  # two files are read while onnxruntime loads
         recalled = background.submit(optimised.recall, place.cache, path)
         wanted = _wanted(place)
-    kept = recalled.result() if wanted == CPU else None
-    return (kept and _open_kept(kept, place)) or check_here(read_model(path), path, place)
+    kept = recalled.result()
+    chosen = _cpu_choice(place, wanted, kept.seal) if kept else None
+    warm = _open_kept(kept, place, chosen) if kept and chosen else None
+    return warm or check_here(read_model(path), path, place)
 
 
 def check_here(model_bytes: bytes, path: Path, place: Place) -> Encoder:
@@ -77,7 +79,7 @@ def check_here(model_bytes: bytes, path: Path, place: Place) -> Encoder:
         if wanted is None:
             return _open_fastest(whole, place)
         if wanted == CPU:
-            return _open_cpu(whole, place, _cpu_choice(place))
+            return _open_cpu(whole, place, _only_cpu(place))
         return _open_other(whole, place, Choice(provider=wanted, why="as asked for"))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
@@ -90,18 +92,28 @@ def _wanted(place: Place) -> str | None:
     return CPU if providers.candidates() == [CPU] else None
 
 
-def _cpu_choice(place: Place) -> Choice:
+def _cpu_choice(place: Place, wanted: str | None, seal: str) -> Choice | None:
+    """Where it is known without measuring that it will be the CPU."""
+    if wanted == CPU:
+        return _only_cpu(place)
+    if wanted is None and place.cache is not None:
+        known = choice.recall(place.cache, seal, providers.candidates())
+        return known if known and known.provider == CPU else None
+    return None
+
+
+def _only_cpu(place: Place) -> Choice:
     is_auto = place.provider.lower() == AUTO
     return Choice(provider=CPU, why="there is no other here" if is_auto else "as asked for")
 
 
-def _open_kept(kept: Kept, place: Place) -> Encoder | None:
+def _open_kept(kept: Kept, place: Place, chosen: Choice) -> Encoder | None:
     """The encoder from its optimised graph; None where that is not right.
 
     One golden embedding is enough here: all were reproduced when the very same bytes were kept.
     """
     try:
-        encoder = _open_graph(kept, place, _cpu_choice(place))
+        encoder = _open_graph(kept, place, chosen)
         if encoder.check_golden(1).passed:
             return encoder
     except ModelError as error:
@@ -114,9 +126,7 @@ def _open_cpu(whole: _Whole, place: Place, chosen: Choice) -> Encoder:
     """On the CPU, keeping the optimised graph where that is possible."""
     if place.cache is not None:
         try:
-            kept = optimised.keep(
-                place.cache, whole.model_bytes, whole.manifest, lambda path: _save(whole, path)
-            )
+            kept = optimised.find(place.cache, whole.seal) or _keep(place.cache, whole)
             encoder = _open_graph(kept, place, chosen)
             require_golden(encoder)
             return encoder
@@ -208,5 +218,8 @@ def _open_graph(kept: Kept, place: Place, chosen: Choice) -> Encoder:
     return Encoder(kept.manifest, engine, place.num_threads)
 
 
-def _save(whole: _Whole, path: Path) -> None:
-    open_session(whole.model_bytes, Opening(num_threads=1, save_optimised=path))
+def _keep(cache: Path, whole: _Whole) -> Kept:
+    def save(path: Path) -> None:
+        open_session(whole.model_bytes, Opening(num_threads=1, save_optimised=path))
+
+    return optimised.keep(cache, whole.seal, whole.manifest, len(whole.model_bytes), save)

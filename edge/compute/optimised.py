@@ -50,6 +50,7 @@ class _Record:
 class Kept:
     """A believed entry."""
 
+    seal: str  # sha256 of the model file but for its seal
     manifest: Manifest
     graph: Path
 
@@ -66,34 +67,38 @@ def recall(folder: Path, path: Path) -> Kept | None:
     seal, num_bytes = _claim(path)
     if seal is None:
         return None
+    with ThreadPoolExecutor(1) as background:  # hashing lets others run
+        own = background.submit(_sha256, path, num_bytes)
+        kept = find(folder, seal)
+        return kept if own.result() == seal else None
+
+
+def find(folder: Path, seal: str) -> Kept | None:
+    """The entry of the model with that seal, every byte as it was written; None where it is not."""
     entry = folder / _key(seal)
     record = _read_record(entry, seal)
     if record is None:
         return None
-    with ThreadPoolExecutor(1 + len(record.files)) as threads:  # hashing lets others run
-        own = threads.submit(_sha256, path, num_bytes)
-        kept = {name: threads.submit(_sha256, entry / name, None) for name in record.files}
-        if own.result() != seal:
-            return None
-        if any(kept[name].result() != sha256 for name, sha256 in record.files.items()):
-            return None
+    if any(_sha256(entry / name, None) != sha256 for name, sha256 in record.files.items()):
+        return None
     os.utime(entry)
-    return Kept(manifest=model.manifest_from_json(record.manifest), graph=entry / _GRAPH)
+    manifest = model.manifest_from_json(record.manifest)
+    return Kept(seal=seal, manifest=manifest, graph=entry / _GRAPH)
 
 
 def keep(
-    folder: Path, model_bytes: bytes, manifest: Manifest, save: Callable[[Path], None]
+    folder: Path, seal: str, manifest: Manifest, num_bytes: int, save: Callable[[Path], None]
 ) -> Kept:
     """The optimised graph of a checked model file, which `save` writes to the path it is given.
 
-    Raises ModelError, and leaves nothing behind, where it cannot be kept; says why.
+    `num_bytes` is the size of that file. Raises ModelError, and leaves nothing behind, where the
+    graph cannot be kept.
     """
-    seal = model_bytes[-64:].decode()
     entry = folder / _key(seal)
     temporary = folder / f"{entry.name}.{os.getpid()}{_TEMPORARY}"
     try:
         make_own(folder)
-        if shutil.disk_usage(folder).free < _COPIES_THAT_FIT * len(model_bytes):
+        if shutil.disk_usage(folder).free < _COPIES_THAT_FIT * num_bytes:
             raise ModelError("too little free space")
         _remove(temporary)
         temporary.mkdir(mode=0o700)
@@ -112,7 +117,7 @@ def keep(
         raise ModelError(error.strerror or str(error)) from error
     finally:
         _remove(temporary)
-    return Kept(manifest=manifest, graph=entry / _GRAPH)
+    return Kept(seal=seal, manifest=manifest, graph=entry / _GRAPH)
 
 
 def forget(folder: Path, seal: str) -> None:
