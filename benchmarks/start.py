@@ -252,7 +252,7 @@ def _memory(int8: Path, photos: Path, work: Path, environment: dict[str, str]) -
     state, inbox = work / "full", work / "inbox"
     _fill(StateFolder(root=state), model.read_manifest(int8.read_bytes()))
     shutil.copytree(photos, inbox / "camera")
-    num_photos = sum(one.is_file() for one in inbox.rglob("*.jpg"))
+    num_photos = sum(one.is_file() for one in inbox.rglob("*"))
     words = [str(_BIN / "edge-watch"), str(inbox), "--once", "--state", str(state)]
     words += ["--model", str(int8)]
     peak: dict[str, float] = {"Pss": 0.0}

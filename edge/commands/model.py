@@ -77,7 +77,7 @@ def _verify(
         "graph: ONNX's own operators, no other file needed",
         f"check: {counted(golden.shape[0], 'embedding')} reproduced, worst cosine "
         f"{check.worst_cosine:.6f}, needed {check.min_cosine}",
-        f"{encoder.choice} ({runtime()})",
+        f"runs {encoder.choice} ({runtime()})",
         f"speed here: {measured.crops_per_second:.4g} crops a second (median of "
         f"{counted(measured.num_rounds, 'round')} of {measured.crops_per_round} crops, "
         f"{spec.width} x {spec.height} pixels, from pixels at that size to embeddings)",

@@ -30,7 +30,7 @@ class Choice:
     trouble: str | None = None  # what was asked for or remembered, and does not work
 
     def __str__(self) -> str:
-        return f"runs on: {in_words(self.provider)}, {self.why}"
+        return f"on {in_words(self.provider)}, {self.why}"
 
 
 ON_CPU = Choice(provider=CPU, why="as asked for")

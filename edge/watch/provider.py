@@ -1,4 +1,4 @@
-"""What edge-watch says of the provider that computes its model."""
+"""What edge-watch does when what computes its model is not what it should be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ADVICE = (
 
 
 def tell_provider(encoder: Encoder, operation: Operation) -> None:
-    """At the start, and again when a provider fails while it works."""
+    """Into the health; with a warning where the CPU stands in, now or later."""
 
     def tell_trouble(trouble: str) -> None:
         operation.log.warn("provider", trouble)
@@ -21,7 +21,6 @@ def tell_provider(encoder: Encoder, operation: Operation) -> None:
         operation.health.measured(provider=in_words(encoder.choice.provider))
 
     encoder.tell_of_fallback(tell_trouble)
-    operation.log(str(encoder.choice))
     operation.health.measured(provider=in_words(encoder.choice.provider))
     if encoder.choice.trouble:
         tell_trouble(encoder.choice.trouble)

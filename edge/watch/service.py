@@ -174,7 +174,10 @@ def _judge(store: Store, encoder: Encoder, settings: Settings, log: Log) -> Judg
     manifest = encoder.manifest
     known = open_gallery(store, manifest)
     thresholds = kept_thresholds(store, known, manifest)
-    log(f"model: {printable(manifest.name)}, encoder {manifest.encoder_id[:12]}")
+    log(
+        f"model: {printable(manifest.name)}, encoder {manifest.encoder_id[:12]}, "
+        f"{printable(str(encoder.choice))}"
+    )
     log(_gallery_line(known))
     if len(known):
         meaning = explain(thresholds, len(known.individual_ids))

@@ -127,7 +127,7 @@ def test_with_the_cpu_alone_nothing_is_measured(tiny_model, here):
     opened = here()
     encoder = open_here(tiny_model, Place())
     assert opened == [CPU]
-    assert str(encoder.choice) == "runs on: cpu, there is no other here"
+    assert str(encoder.choice) == "on cpu, there is no other here"
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_the_settings_file_names_a_provider_and_the_flag_beats_it(device, here, 
     config = ("--config", str(tmp_path / "edge.toml"))
     assert "no provider 'cuda'" in device.watch(*config).err
     ran = device.watch(*config, "--provider", "nimble")
-    assert "runs on: nimble, as asked for" in ran.out
+    assert ", on nimble, as asked for" in ran.out
 
 
 def test_enrolling_and_verifying_take_a_provider_too(device: Device, here, tmp_path) -> None:
@@ -292,7 +292,7 @@ def test_enrolling_and_verifying_take_a_provider_too(device: Device, here, tmp_p
     save(tmp_path / "known" / "A" / "1.jpg", draw("A", shot=1))
     assert device.enroll(tmp_path / "known", "--provider", "nimble").code == 0
     ran = device.run("admin", "model", "verify", str(device.model), "--provider", "nimble")
-    assert "runs on: nimble, as asked for (onnxruntime" in ran.out
+    assert "runs on nimble, as asked for (onnxruntime" in ran.out
     assert set(opened) == {NIMBLE}
     assert "no provider 'x'" in device.enroll(tmp_path / "known", "--provider", "x").err
 
