@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ def fastest(
         if clock() - began > _MAX_SECONDS:
             break
     rates = {
-        name: len(images_NHWC) / max(statistics.median(taken), 1e-9)
+        name: len(images_NHWC) / max(float(np.median(taken)), 1e-9)
         for name, taken in seconds.items()
     }
     best = max(rates, key=lambda name: rates[name])
