@@ -62,6 +62,7 @@ class Settings:
     rescan_seconds: float = 60.0  # the inbox is searched at least so often
     event_gap_seconds: float = 60.0  # a longer pause at one camera begins a new event
     min_confidence: float = 0.2  # boxes the detector is less sure of are left out
+    provider: str = "auto"  # what computes the model: auto, cpu, cuda or what onnxruntime lists
     num_threads: int = 0  # crops embedded at the same time; 0: as many as there are cores
     num_decoders: int = 0  # processes that decode; 0: as many as there are cores
     archive_days: int = 0  # moved pictures are deleted after so many days; 0: never
@@ -74,6 +75,7 @@ MOTION = Path("motion")  # as a detector: what moves, without any file
 _FILES = frozenset({"model", "boxes", "detector", "deployments"})
 _CHOICES: dict[str, type[Enum]] = {"after": After, "log": LogFormat, "people": People}
 _TEXTS = {
+    "provider": 'the word "auto", "cpu", "cuda" or another provider of onnxruntime',
     "listen": 'an address, as "127.0.0.1:9464",',
     "time_from_name": 'a pattern, as "%Y%m%d%H%M%S",',
 }

@@ -1,12 +1,12 @@
 """The encoder of a model file, run by onnxruntime: crops in, embeddings out.
 
 Also the exporter's parity check and `fancl-eval model.onnx` go through here, so what is checked
-is what a device runs. Does not cover accelerators: it runs on the CPU.
+is what a device runs. Does not cover what it is computed on there (edge/compute).
 """
 
 from __future__ import annotations
 
-import importlib.metadata
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import model
-from edge.errors import InstallError, ModelError
+from edge.compute.engine import Engine
+from edge.compute.providers import ON_CPU, Choice
+from edge.compute.runtime import onnxruntime_flavour
+from edge.compute.session import Opening, open_session
+from edge.errors import ModelError
 from edge.model import Manifest
 from edge.model_file.graph import require_graph
 from edge.preprocess import Image, resize
-from edge.text import printable
 
 _BATCH = 64  # bounds memory; onnxruntime gains under 5 % from more on a CPU
 _MAX_FILE_BYTES = 2**31 - 1  # of any protobuf message
@@ -38,33 +41,27 @@ class GoldenCheck:
 
 
 class Encoder:
-    """An open model file. `open_encoder` is the way to get one."""
+    """An open model. `open_encoder` is the way to get one from a file."""
 
-    def __init__(self, model_bytes: bytes, num_threads: int | None = None) -> None:
-        """Raises ModelError when the file is not a model of this format or does not load.
+    def __init__(self, manifest: Manifest, engine: Engine, num_threads: int | None = None) -> None:
+        """With `num_threads` so many crops are embedded at the same time, each by one thread.
 
-        Everything that bytes can tell is checked before onnxruntime gets them. With `num_threads`
-        so many crops are embedded at the same time, each by one thread: a core that other work
-        takes away then delays one crop, not all, and an embedding does not depend on what else
-        is in its batch. Without it onnxruntime shares batches out as it likes.
+        A core that other work takes away then delays one crop, not all, and an embedding does not
+        depend on what else is in its batch. Without it onnxruntime shares batches out as it likes.
         """
-        onnxruntime_flavour()
-        self.manifest: Manifest = model.read_manifest(model_bytes)
-        found = model.encoder_id(model_bytes)
-        if found != self.manifest.encoder_id:
-            raise ModelError(
-                f"the model's graph has the id {found[:12]}, its manifest says "
-                f"{self.manifest.encoder_id[:12]}: the file is damaged; copy it again"
-            )
-        require_graph(model_bytes, self.manifest.input, self.manifest.embedding_dim)
-        self._session = open_session(model_bytes, None if num_threads is None else 1)
+        self.manifest = manifest
+        self._engine = engine
         self._batch = _BATCH if num_threads is None else 1
         self._threads = ThreadPoolExecutor(num_threads or 1, thread_name_prefix="embed")
 
     @property
-    def provider(self) -> str:
-        """What onnxruntime computes on, in its own word."""
-        return str(self._session.get_providers()[0])
+    def choice(self) -> Choice:
+        """What it is computed on, and why."""
+        return self._engine.choice
+
+    def tell_of_fallback(self, tell: Callable[[str], None]) -> None:
+        """`tell` is called, from any thread, when a provider fails and the CPU takes over."""
+        self._engine.tell_of_fallback(tell)
 
     def embed(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Unit-length float32 [N, D] of resized uint8 crops [N, H, W, 3].
@@ -88,25 +85,46 @@ class Encoder:
             return np.zeros((0, self.manifest.embedding_dim), np.float32)
         return self.embed(np.stack([resize(crop, spec) for crop in crops]))
 
-    def check_golden(self) -> GoldenCheck:
-        """How well this machine reproduces the embeddings the exporter saw."""
+    def check_golden(self, num_inputs: int | None = None) -> GoldenCheck:
+        """How well this machine reproduces the embeddings the exporter saw; of all by default."""
         images, expected = model.unpack_golden(self.manifest.golden)
         _require_embeddings(expected, (len(images), self.manifest.embedding_dim), "golden vectors")
+        images, expected = images[:num_inputs], expected[:num_inputs]
         cosines = np.sum(self.embed(images) * expected, axis=1)
         return GoldenCheck(
             worst_cosine=float(cosines.min()), min_cosine=self.manifest.golden.min_cosine
         )
 
     def _run(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        try:
-            (found,) = self._session.run([model.OUTPUT_NAME], {model.INPUT_NAME: images_NHWC})
-        except Exception as error:  # onnxruntime raises classes of its own, with no common base
-            raise ModelError(
-                f"onnxruntime cannot run the model ({first_line(error)}); export it again"
-            ) from error
-        emb_ND = np.asarray(found)
-        _require_embeddings(emb_ND, (len(images_NHWC), self.manifest.embedding_dim), "output")
-        return emb_ND
+        shape = (len(images_NHWC), self.manifest.embedding_dim)
+        return self._engine.run(
+            images_NHWC, lambda emb_ND: _require_embeddings(emb_ND, shape, "output")
+        )
+
+
+def encoder_of(model_bytes: bytes, num_threads: int | None = None) -> Encoder:
+    """The encoder of a whole model file on the CPU; raises ModelError for any other bytes.
+
+    Everything that bytes can tell is checked before onnxruntime gets them.
+    """
+    manifest = checked_manifest(model_bytes)
+    opening = Opening(num_threads=None if num_threads is None else 1)
+    engine = Engine(ON_CPU, lambda _: open_session(model_bytes, opening))
+    return Encoder(manifest, engine, num_threads)
+
+
+def checked_manifest(model_bytes: bytes) -> Manifest:
+    """The manifest of a model file, once all that its bytes can tell has been checked."""
+    onnxruntime_flavour()
+    manifest = model.read_manifest(model_bytes)
+    found = model.encoder_id(model_bytes)
+    if found != manifest.encoder_id:
+        raise ModelError(
+            f"the model's graph has the id {found[:12]}, its manifest says "
+            f"{manifest.encoder_id[:12]}: the file is damaged; copy it again"
+        )
+    require_graph(model_bytes, manifest.input, manifest.embedding_dim)
+    return manifest
 
 
 def open_encoder(path: Path, num_threads: int | None = None) -> Encoder:
@@ -139,17 +157,22 @@ def read_model(path: Path) -> bytes:
 def check_encoder(model_bytes: bytes, path: Path, num_threads: int | None = None) -> Encoder:
     """The encoder of the bytes read from `path`, after its golden check on this machine."""
     try:
-        encoder = Encoder(model_bytes, num_threads)
-        check = encoder.check_golden()
+        encoder = encoder_of(model_bytes, num_threads)
+        require_golden(encoder)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+    return encoder
+
+
+def require_golden(encoder: Encoder) -> None:
+    """Raises ModelError where this machine computes other embeddings than the exporter's."""
+    check = encoder.check_golden()
     if not check.passed:
         raise ModelError(
-            f"{path} gives other embeddings here than where it was exported (cosine "
+            "the model gives other embeddings here than where it was exported (cosine "
             f"{check.worst_cosine:.5f}, needs {check.min_cosine}): this machine's onnxruntime "
             "does not compute it rightly; update onnxruntime or export the model again"
         )
-    return encoder
 
 
 def _require_embeddings(emb_ND: NDArray[Any], shape: tuple[int, int], what: str) -> None:
@@ -167,47 +190,3 @@ def _require_embeddings(emb_ND: NDArray[Any], shape: tuple[int, int], what: str)
         raise ModelError(
             f"the model's {what}: an embedding of length {worst:.4g} instead of 1; export it again"
         )
-
-
-def first_line(error: Exception) -> str:
-    return printable((str(error).splitlines() or [type(error).__name__])[0])[:300]
-
-
-def onnxruntime_flavour() -> str:
-    """Which distribution is installed; raises InstallError when it is both, or none."""
-    flavours = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
-    if len(flavours) == 2:
-        raise InstallError(
-            "both onnxruntime and onnxruntime-gpu are installed and overwrite each other; run "
-            "`pip uninstall -y onnxruntime onnxruntime-gpu`, then install the one you need again: "
-            "`pip install onnxruntime` (any device) or `pip install onnxruntime-gpu` (NVIDIA)"
-        )
-    if not flavours:
-        raise InstallError("onnxruntime is not installed; run `pip install 'fancl[edge]'`")
-    return flavours[0]
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def open_session(model_bytes: bytes, num_threads: int | None):  # type: ignore[no-untyped-def]
-    import onnxruntime  # here, so that `--help` and both-flavours errors come before it loads
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if num_threads is not None:
-        options.intra_op_num_threads = num_threads
-    try:
-        return onnxruntime.InferenceSession(
-            model_bytes, options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime raises classes of its own, with no common base
-        raise ModelError(
-            f"onnxruntime cannot load the model ({first_line(error)}); export it again"
-        ) from error

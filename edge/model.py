@@ -40,6 +40,7 @@ MAX_EMBEDDING_DIM = 65_536
 MAX_GOLDEN_INPUTS = 64
 MAX_GOLDEN_BYTES = 64 * 2**20
 
+_HEX_DIGITS = 64  # of a sha256
 # Top-level fields of onnx.ModelProto (onnx.proto): what the encoder computes is in these.
 _IR_VERSION, _GRAPH, _OPSET_IMPORT, _METADATA_PROPS, _FUNCTIONS = 1, 7, 8, 14, 25
 _ENCODER_FIELDS = frozenset({_IR_VERSION, _GRAPH, _OPSET_IMPORT, _FUNCTIONS})
@@ -158,9 +159,15 @@ def seal(unsealed: bytes) -> bytes:
     return unsealed + _seal_of(unsealed)
 
 
+def claimed_seal(last_bytes: bytes) -> str | None:
+    """The sha256 (hex) that the last SEAL_BYTES of a file claim; None where they are no seal."""
+    claimed = last_bytes[-_HEX_DIGITS:].decode("ascii", "replace")
+    return claimed if last_bytes == _seal_entry(claimed) else None
+
+
 def read_manifest(model_bytes: bytes) -> Manifest:
     """The manifest of a whole and unchanged model file; raises ModelError for any other."""
-    unsealed = memoryview(model_bytes)[: -len(_seal_of(b""))]
+    unsealed = memoryview(model_bytes)[:-SEAL_BYTES]
     if model_bytes[len(unsealed) :] != _seal_of(unsealed):
         _require_manifest(_metadata(model_bytes))
         raise ModelError(
@@ -193,9 +200,16 @@ def encoder_id(model_bytes: bytes) -> str:
 
 
 def _seal_of(unsealed: bytes | memoryview) -> bytes:
-    key, value = SEAL_KEY.encode(), hashlib.sha256(unsealed).hexdigest().encode()
+    return _seal_entry(hashlib.sha256(unsealed).hexdigest())
+
+
+def _seal_entry(sha256: str) -> bytes:
+    key, value = SEAL_KEY.encode(), sha256.encode()
     entry = b"\x0a%c%b\x12%c%b" % (len(key), key, len(value), value)
     return b"%c%c%b" % (_METADATA_PROPS << 3 | protobuf.BYTES, len(entry), entry)
+
+
+SEAL_BYTES = len(_seal_entry("0" * _HEX_DIGITS))
 
 
 def _metadata(model_bytes: bytes) -> list[tuple[str, str]]:

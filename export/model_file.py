@@ -15,6 +15,7 @@ from onnx import ModelProto
 
 from edge import model
 from edge.encoder import Encoder as DeviceEncoder
+from edge.encoder import encoder_of
 from edge.errors import InputError
 from edge.model import Manifest
 from edge.preprocess import InputSpec
@@ -118,7 +119,7 @@ def write_checked(
     Raises ModelError, and leaves nothing behind, when it does not give what the encoder gives.
     """
     draft = _manifest(source, graph, description)
-    parent = DeviceEncoder(_with_manifest(graph, draft))
+    parent = encoder_of(_with_manifest(graph, draft))
     found = _require_parity(source, parent)
     exam = exam_of(source)
     if request.precision == "fp32":
@@ -129,10 +130,10 @@ def write_checked(
         lowered = _lower(request.precision, graph, source)
         how, graph = lowered.how, lowered.graph
         manifest = _low_manifest(draft, graph, request, parent, exam)
-    shipped = DeviceEncoder(_with_manifest(graph, manifest))
+    shipped = encoder_of(_with_manifest(graph, manifest))
     manifest = dataclasses.replace(manifest, decision=_decision(source, shipped))
     data = _with_manifest(graph, manifest)
-    DeviceEncoder(data)  # what is written is what loads
+    encoder_of(data)  # what is written is what loads
     write_atomically(request.out, data)
     write_card(request.out, manifest)
     return Exported(path=request.out, manifest=manifest, parity=found, num_bytes=len(data), how=how)
@@ -172,7 +173,7 @@ def _low_manifest(
     images_NHWC, _ = model.unpack_golden(draft.golden)
     own_id = model.encoder_id(graph.SerializeToString())
     low = dataclasses.replace(draft, encoder_id=own_id, precision=precision)
-    encoder = DeviceEncoder(_with_manifest(graph, low))
+    encoder = encoder_of(_with_manifest(graph, low))
     parent_ND, own_ND = parent.embed(exam.images_NHWC), encoder.embed(exam.images_NHWC)
     before, after = exam.result(parent_ND), exam.result(own_ND)
     if not before.queries:

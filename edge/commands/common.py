@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import os
 import sys
 from collections.abc import Callable
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
 
+from edge.commands.version import version
 from edge.errors import FanclError, ModelError
 from edge.record.state import StateFolder
 from edge.text import printable
 
 if TYPE_CHECKING:  # loading it loads numpy and OpenCV, which `--version` does not wait for
+    from edge.compute.opening import Place
     from edge.encoder import Encoder
 
 _P = ParamSpec("_P")
@@ -63,7 +64,7 @@ def run_app(app: typer.Typer, name: str) -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fancl {importlib.metadata.version('fancl')}")
+        typer.echo(version())
         raise typer.Exit
 
 
@@ -94,6 +95,15 @@ ModelOption = Annotated[
 ]
 
 
+ProviderOption = Annotated[
+    str,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        help="What computes the model: auto (the fastest that computes rightly here), cpu, cuda, "
+        "or another that onnxruntime has on this machine.",
+    ),
+]
 ByOption = Annotated[
     str | None,
     typer.Option(
@@ -103,9 +113,12 @@ ByOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, for a program.")]
 
 
-def make_group(summary: str, example: str) -> typer.Typer:
+def make_group(
+    summary: str, example: str, kind: type[typer.core.TyperGroup] | None = None
+) -> typer.Typer:
     """A command with verbs."""
     group = typer.Typer(
+        cls=kind,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -121,11 +134,43 @@ def make_group(summary: str, example: str) -> typer.Typer:
     return group
 
 
-def open_installed(model: Path | None, folder: StateFolder, num_threads: int = 0) -> Encoder:
+def open_installed(
+    model: Path | None,
+    folder: StateFolder,
+    provider: str = "auto",
+    num_threads: int | None = None,
+) -> Encoder:
     """The encoder of --model, else of the state folder; raises ModelError when there is none."""
-    from edge.encoder import open_encoder
+    from edge.compute.opening import open_here
 
-    return open_encoder(model or require_installed(folder), num_threads or None)
+    path = model or require_installed(folder)
+    return open_here(path, place_in(folder, provider, num_threads))
+
+
+def place_in(folder: StateFolder, provider: str, num_threads: int | None = None) -> Place:
+    """Where an encoder runs on behalf of a state folder, which keeps what is learned of that.
+
+    What goes otherwise than asked for is told as a warning.
+    """
+    from edge.compute.opening import Place
+
+    return Place(
+        provider=provider,
+        num_threads=num_threads,
+        cache=folder.cache if folder.root.is_dir() else None,
+        tell=warn,
+    )
+
+
+def warn_of_fallback(encoder: Encoder) -> None:
+    """Tells when the CPU stands in for the provider asked for, now or later."""
+    encoder.tell_of_fallback(warn)
+    if encoder.choice.trouble:
+        warn(encoder.choice.trouble)
+
+
+def warn(sentence: str) -> None:
+    typer.echo(f"warning: {printable(sentence)}", err=True)
 
 
 def require_installed(folder: StateFolder) -> Path:

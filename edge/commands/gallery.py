@@ -21,10 +21,12 @@ from edge.commands.common import (
     ByOption,
     JsonOption,
     ModelOption,
+    ProviderOption,
     StateOption,
     make_group,
     open_installed,
     plain_errors,
+    warn_of_fallback,
 )
 from edge.errors import GalleryError, InputError
 from edge.gallery import curate, gallery_log, lookup, proposals
@@ -76,6 +78,7 @@ def _enroll(
         typer.Option(help="Take only rows of this split of a metadata.csv, such as gallery."),
     ] = None,
     model: ModelOption = None,
+    provider: ProviderOption = "auto",
     by: ByOption = None,
     state: StateOption = None,
 ) -> None:
@@ -86,7 +89,8 @@ def _enroll(
     folder = find_state(state)
     found = read_candidates(source, split)
     candidates = found.pictures
-    encoder = open_installed(model, folder)
+    encoder = open_installed(model, folder, provider)
+    warn_of_fallback(encoder)
     with locked(folder):
         store = open_store(folder.database)
         try:

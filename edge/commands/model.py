@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +9,20 @@ from typing import Annotated
 import typer
 
 from edge import model
-from edge.commands.common import StateOption, plain_errors, require_installed
-from edge.encoder import Encoder, check_encoder, onnxruntime_flavour, read_model
+from edge.commands.common import (
+    ProviderOption,
+    StateOption,
+    place_in,
+    plain_errors,
+    require_installed,
+    warn,
+    warn_of_fallback,
+)
+from edge.compute.opening import Place, check_here
+from edge.compute.providers import in_words
+from edge.compute.runtime import runtime
+from edge.compute.session import CPU
+from edge.encoder import Encoder, read_model
 from edge.errors import GalleryError, ModelError
 from edge.gallery.gallery import require_encoder
 from edge.model import Manifest
@@ -49,11 +60,14 @@ def _info(file: _AnyModel = None, state: StateOption = None) -> None:
 
 @app.command("verify", epilog="Example: edge-admin model verify leopards.onnx")
 @plain_errors
-def _verify(file: _AnyModel = None, state: StateOption = None) -> None:
+def _verify(
+    file: _AnyModel = None, provider: ProviderOption = "auto", state: StateOption = None
+) -> None:
     """Check everything about a model on this machine, and measure how fast it is here."""
     path = _path_of(file, state)
     model_bytes = read_model(path)
-    encoder = check_encoder(model_bytes, path)
+    encoder = check_here(model_bytes, path, Place(provider=provider, tell=warn))
+    warn_of_fallback(encoder)
     check, golden = encoder.check_golden(), encoder.manifest.golden
     measured = speed.measure(encoder, time.perf_counter)
     spec = encoder.manifest.input
@@ -63,7 +77,7 @@ def _verify(file: _AnyModel = None, state: StateOption = None) -> None:
         "graph: ONNX's own operators, no other file needed",
         f"check: {counted(golden.shape[0], 'embedding')} reproduced, worst cosine "
         f"{check.worst_cosine:.6f}, needed {check.min_cosine}",
-        f"runs on: {encoder.provider} of {_onnxruntime()}",
+        f"runs {encoder.choice} ({runtime()})",
         f"speed here: {measured.crops_per_second:.4g} crops a second (median of "
         f"{counted(measured.num_rounds, 'round')} of {measured.crops_per_round} crops, "
         f"{spec.width} x {spec.height} pixels, from pixels at that size to embeddings)",
@@ -79,8 +93,8 @@ def _install(file: _ModelFile, force: _Force = False, state: StateOption = None)
     The model before it is kept as STATE/model.previous.onnx; `rollback` takes it back.
     """
     model_bytes = read_model(file)
-    encoder = check_encoder(model_bytes, file)
     folder = find_state(state)
+    encoder = check_here(model_bytes, file, place_in(folder, in_words(CPU)))
     with locked(folder):
         _require_fit(folder, encoder, force, "not installed")
         replaced = installed.put_in_place(folder, model_bytes)
@@ -96,7 +110,7 @@ def _rollback(force: _Force = False, state: StateOption = None) -> None:
     folder = find_state(state)
     with locked(folder):
         model_bytes = installed.previous(folder)
-        encoder = check_encoder(model_bytes, folder.previous_model)
+        encoder = check_here(model_bytes, folder.previous_model, place_in(folder, in_words(CPU)))
         _require_fit(folder, encoder, force, "not rolled back")
         installed.put_in_place(folder, model_bytes)
     typer.echo(f"rolled back to {_named(encoder.manifest)}, as {folder.model}")
@@ -108,11 +122,6 @@ def _path_of(file: Path | None, state: Path | None) -> Path:
 
 def _named(manifest: Manifest) -> str:
     return f"{printable(manifest.name)}, encoder {manifest.encoder_id[:12]}"
-
-
-def _onnxruntime() -> str:
-    flavour = onnxruntime_flavour()
-    return f"{flavour} {importlib.metadata.version(flavour)}"
 
 
 def _require_fit(folder: StateFolder, encoder: Encoder, force: bool, refusal: str) -> None:

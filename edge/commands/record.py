@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from edge.commands.common import StateOption, plain_errors
+from edge.commands.common import StateOption, make_group, plain_errors
 from edge.errors import InputError, StateError
 from edge.record import backup as copies
 from edge.record import restore as way_back
@@ -20,12 +20,14 @@ from edge.record.store import open_reader, open_store
 from edge.record.store_copy import check_thoroughly
 from edge.text import counted, printable
 
-quarantine = typer.Typer(
+app = make_group("The record.", "Example: edge-admin backup /media/stick")
+_quarantine = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Files that could not be used."
 )
+app.add_typer(_quarantine, name="quarantine")
 
 
-@quarantine.command("list", epilog="Example: edge-admin quarantine list")
+@_quarantine.command("list", epilog="Example: edge-admin quarantine list")
 @plain_errors
 def _list(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
@@ -47,7 +49,7 @@ def _list(
             typer.echo(f"{row.quarantined_at}  {row.reason}  {row.display}  ({detail})")
 
 
-@quarantine.command("retry", epilog="Example: edge-admin quarantine retry --reason crashed")
+@_quarantine.command("retry", epilog="Example: edge-admin quarantine retry --reason crashed")
 @plain_errors
 def _retry(
     paths: Annotated[
@@ -79,8 +81,9 @@ def _retry(
         raise typer.Exit(1)
 
 
+@app.command("backup", epilog="Example: edge-admin backup /media/stick")
 @plain_errors
-def backup(
+def _backup(
     target: Annotated[
         Path | None,
         typer.Argument(
@@ -118,8 +121,9 @@ def _path_in(target: Path) -> Path:
     return target / f"edge-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.db"
 
 
+@app.command("restore", epilog="Example: edge-admin restore /media/stick/edge.db")
 @plain_errors
-def restore(
+def _restore(
     file: Annotated[
         Path | None,
         typer.Argument(

@@ -13,8 +13,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from edge import model
-from edge.commands.common import ByOption, StateOption, plain_errors, require_installed
-from edge.encoder import check_encoder, read_model
+from edge.commands.common import (
+    ByOption,
+    ProviderOption,
+    StateOption,
+    place_in,
+    plain_errors,
+    require_installed,
+    warn_of_fallback,
+)
+from edge.compute.opening import check_here
+from edge.encoder import read_model
 from edge.errors import InputError, ModelError
 from edge.gallery import curate, gallery_file, import_gallery, reembed
 from edge.gallery.gallery_file import open_gallery_file
@@ -103,6 +112,7 @@ def _reembed(
     force: Annotated[
         bool, typer.Option("--force", help="Switch also to a model that finds the animals worse.")
     ] = False,
+    provider: ProviderOption = "auto",
     state: StateOption = None,
 ) -> None:
     """Take the gallery over to another model, without enrolling again, and install that model.
@@ -116,7 +126,9 @@ def _reembed(
     with locked(folder):
         before = _installed_id(folder)
         model_bytes = read_model(new) if new else installed.previous(folder)
-        encoder = check_encoder(model_bytes, new or folder.previous_model)
+        place = place_in(folder, provider)
+        encoder = check_here(model_bytes, new or folder.previous_model, place)
+        warn_of_fallback(encoder)
         store = open_store(folder.database)
         try:
             num_crops = reembed.count_missing(store, encoder.manifest.encoder_id)

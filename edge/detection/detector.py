@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.compute.session import Opening, first_line, open_session
 from edge.detect import Box, FoundObject
 from edge.detection import layouts
 from edge.detection.detector_graph import require_own_weights
 from edge.detection.detector_spec import DetectorSpec, read_spec
 from edge.detection.layouts import Candidates
-from edge.encoder import first_line, open_session
 from edge.errors import ModelError
 from edge.preprocess import Image
 
@@ -108,7 +108,7 @@ def read_file(path: Path) -> bytes:
 def open_graph(model_bytes: bytes, num_threads: int | None) -> Any:
     """An onnxruntime session; weights outside the file and foreign operators are refused."""
     require_own_weights(model_bytes)
-    return open_session(model_bytes, num_threads)
+    return open_session(model_bytes, Opening(num_threads=num_threads))
 
 
 def _require_size(given: Any, spec: DetectorSpec) -> None:

@@ -10,9 +10,11 @@ import time
 
 import apsw
 
+from edge.compute.opening import Place, open_here
+from edge.compute.providers import in_words
+from edge.compute.runtime import onnxruntime_flavour
 from edge.doctor.finding import Examined, Finding, advise, ok, problem, unchecked
-from edge.encoder import onnxruntime_flavour, open_encoder
-from edge.errors import InstallError, ModelError, StateError
+from edge.errors import ConfigError, InstallError, ModelError, StateError
 from edge.model_file import speed
 from edge.operation.health_file import judge
 from edge.record import store_copy, store_report
@@ -95,10 +97,13 @@ def check_model(examined: Examined) -> Finding:
             "wrote",
         )
     try:
-        encoder = open_encoder(path, examined.settings.num_threads or None)
+        encoder = open_here(path, _place(examined))
         measured = speed.measure(encoder, time.perf_counter)
-    except ModelError as error:
+    except (ModelError, ConfigError) as error:
         return problem("model", *_halves(str(error)))
+    if encoder.choice.trouble:
+        advice = 'mend its driver, or set provider = "cpu" in the settings'
+        return advise("model", printable(encoder.choice.trouble), advice)
     decimals = 1 if measured.crops_per_second < 10 else 0
     rate = f"{measured.crops_per_second:,.{decimals}f} animals a second"
     name = printable(encoder.manifest.name)
@@ -108,7 +113,14 @@ def check_model(examined: Examined) -> Finding:
             f"{name} works, but does only {rate}",
             "export a smaller one: `fancl-export --int8`, or one with a smaller backbone",
         )
-    return ok("model", f"{name} gives the right embeddings here, {rate}")
+    on = in_words(encoder.choice.provider)
+    return ok("model", f"{name} gives the right embeddings here, {rate} on {on}")
+
+
+def _place(examined: Examined) -> Place:
+    """As edge-watch runs it, but nothing is kept."""
+    settings = examined.settings
+    return Place(provider=settings.provider, num_threads=settings.num_threads or None)
 
 
 def check_database(examined: Examined) -> Finding:

@@ -25,6 +25,7 @@ ReasonKind = Literal[
     "io",  # the disk gives errors
     "database",  # damaged, or not to be opened
     "model",  # absent, damaged, or for another gallery
+    "provider",  # what was to compute the model does not; the CPU does
     "inbox",  # not there, not mounted, not readable
     "memory",
     "clock",  # not to be trusted
@@ -67,6 +68,7 @@ class Gauges:
     is_database_intact: bool | None = None
     model_name: str | None = None
     encoder_id: str | None = None
+    provider: str | None = None  # what computes the model
     num_restarts: int = 0  # of the service since the system started
 
 

@@ -65,6 +65,11 @@ class StateFolder:
         return self.root / "edge.db.restored"
 
     @property
+    def cache(self) -> Path:
+        """What can be made again: optimised graphs, what was measured."""
+        return self.root / "cache"
+
+    @property
     def ballast(self) -> Path:
         return self.root / "ballast"
 

@@ -33,6 +33,7 @@ from edge.watch.finder import Finder, open_finder
 from edge.watch.lines import others_line, summary_line
 from edge.watch.motion_finder import MotionFinder
 from edge.watch.pipeline import Pipeline
+from edge.watch.provider import tell_provider
 from edge.watch.signals import stopped_by_signals
 from edge.watch.taken import NamePattern, Times
 from edge.watch.watch import Watch
@@ -79,7 +80,9 @@ def _open_given(inbox: Path, folder: StateFolder, settings: Settings) -> _Given:
         inbox=Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds),
         boxes=BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None,
         finder=_open_finder(settings),
-        encoder=open_installed(settings.model, folder, settings.num_threads or _num_cores()),
+        encoder=open_installed(
+            settings.model, folder, settings.provider, settings.num_threads or _num_cores()
+        ),
         times=_read_times(settings),
     )
 
@@ -127,6 +130,7 @@ def _opened(
             encoder_id=given.encoder.manifest.encoder_id,
             is_database_intact=True,
         )
+        tell_provider(given.encoder, operation)
         if given.times.deployments:
             with store.transaction():
                 put_deployments(store, given.times.deployments.values())
@@ -170,7 +174,10 @@ def _judge(store: Store, encoder: Encoder, settings: Settings, log: Log) -> Judg
     manifest = encoder.manifest
     known = open_gallery(store, manifest)
     thresholds = kept_thresholds(store, known, manifest)
-    log(f"model: {printable(manifest.name)}, encoder {manifest.encoder_id[:12]}")
+    log(
+        f"model: {printable(manifest.name)}, encoder {manifest.encoder_id[:12]}, "
+        f"{printable(str(encoder.choice))}"
+    )
     log(_gallery_line(known))
     if len(known):
         meaning = explain(thresholds, len(known.individual_ids))

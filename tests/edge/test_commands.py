@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from edge import cli
-from edge.commands import admin, gallery, report
+from edge.commands import admin, gallery, report, watch
 from edge.record.store_report import EVENT_COLUMNS, MEDIA_COLUMNS
 from edge.text import printable, safe_cell
 
@@ -152,7 +151,7 @@ def test_what_may_not_be_read_is_left_to_our_own_sentences(known, tmp_path, monk
         assert ran.code == 0, ran.err
 
 
-@pytest.mark.parametrize("app", [cli._watch_app, gallery.app, report.app, admin.app])
+@pytest.mark.parametrize("app", [watch.app, gallery.app, report.app, admin.app])
 def test_a_crash_prints_a_plain_traceback(app):
     assert not app.pretty_exceptions_enable
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge import model
-from edge.encoder import onnxruntime_flavour, open_encoder
+from edge.compute.runtime import onnxruntime_flavour
+from edge.encoder import open_encoder
 from edge.errors import InstallError, ModelError
 
 from .conftest import DIM, SIDE, coat, number, onnx_bytes, tiny_manifest, write_model

@@ -95,9 +95,9 @@ def test_info_prints_no_name_that_steers_the_terminal(device: Device, tmp_path: 
 def test_verify_tells_every_check_and_the_speed_in_one_line(device: Device) -> None:
     ran = model_command(device, "verify", device.model)
     assert ran.code == 0, ran.err
-    lines = dict(line.split(": ", 1) for line in ran.out.splitlines())
+    lines = dict(line.split(": ", 1) for line in ran.out.splitlines() if ": " in line)
     assert lines["check"].startswith("3 embeddings reproduced, worst cosine 1.0000")
-    assert lines["runs on"].startswith("CPUExecutionProvider of onnxruntime")
+    assert "runs on cpu, there is no other here (onnxruntime" in ran.out
     assert "crops a second (median of 5 rounds of 16 crops, 8 x 8 pixels" in lines["speed here"]
     assert not device.state.exists()
 

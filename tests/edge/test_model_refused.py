@@ -20,7 +20,7 @@ import onnxruntime
 import pytest
 
 from edge import model
-from edge.encoder import Encoder, open_encoder
+from edge.encoder import encoder_of, open_encoder
 from edge.errors import ModelError
 from edge.model_file import protobuf
 from edge.model_file.protobuf import Budget
@@ -61,7 +61,7 @@ def test_a_flipped_bit_anywhere_is_refused(tiny_model: Path, no_session: None) -
     places = random.Random(3).sample(range(body), 1000 - 8 * SEAL_LENGTH)
     for bit in (*places, *range(body, whole)):
         with pytest.raises(ModelError, match=r"copy it again|no fancl manifest|not an ONNX"):
-            Encoder(flipped(data, bit))
+            encoder_of(flipped(data, bit))
     manifest_at = data.index(b"{")
     assert sum(bit // 8 > manifest_at for bit in places) > 30  # the name and figures count too
 
@@ -75,14 +75,14 @@ def test_a_file_cut_anywhere_is_refused(tiny_model: Path, no_session: None) -> N
     }
     for end in sorted(cuts - {0}):
         with pytest.raises(ModelError):
-            Encoder(data[:end])
+            encoder_of(data[:end])
 
 
 def test_bytes_behind_the_end_are_refused(tiny_model: Path, no_session: None) -> None:
     data = tiny_model.read_bytes()
     for tail in (b"\n", data, block(14, block(1, "note") + block(2, "x"))):
         with pytest.raises(ModelError):
-            Encoder(data + tail)
+            encoder_of(data + tail)
 
 
 def test_a_changed_graph_is_refused_even_with_a_new_seal(no_session: None) -> None:
@@ -91,13 +91,13 @@ def test_a_changed_graph_is_refused_even_with_a_new_seal(no_session: None) -> No
     graph = 8 * data.index(b"{")  # all before it is the graph and what imports it
     for bit in random.Random(4).sample(range(graph - 128), 100):
         with pytest.raises(ModelError):
-            Encoder(model.seal(flipped(body, bit)))
+            encoder_of(model.seal(flipped(body, bit)))
     with pytest.raises(ModelError, match=r"graph has the id .* the file is damaged"):
-        Encoder(model.seal(flipped(body, 8 * 5000)))
+        encoder_of(model.seal(flipped(body, 8 * 5000)))
 
 
 def test_another_name_with_a_new_seal_is_another_model_with_the_same_encoder() -> None:
-    encoder = Encoder(with_content(name="other"))
+    encoder = encoder_of(with_content(name="other"))
     assert encoder.manifest.name == "other"
     assert encoder.manifest.encoder_id == tiny_manifest().encoder_id
 
@@ -127,7 +127,7 @@ def zipped() -> bytes:
 def test_what_is_no_onnx_file_is_refused(data: bytes, no_session: None) -> None:
     for whole in (data, model.seal(data)):
         with pytest.raises(ModelError):
-            Encoder(whole)
+            encoder_of(whole)
 
 
 def test_a_billion_empty_pieces_are_not_counted_to_the_end() -> None:
@@ -140,7 +140,7 @@ def test_two_manifests_are_refused(no_session: None) -> None:
     text = model.manifest_to_json(tiny_manifest())
     body = onnx_bytes(text)[:-SEAL_LENGTH]
     with pytest.raises(ModelError, match="several fancl manifests"):
-        Encoder(model.seal(body + block(14, block(1, model.METADATA_KEY) + block(2, text))))
+        encoder_of(model.seal(body + block(14, block(1, model.METADATA_KEY) + block(2, text))))
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_a_manifest_that_is_none_is_a_short_sentence(
     text: str, told: str, no_session: None
 ) -> None:
     with pytest.raises(ModelError, match=told) as caught:
-        Encoder(onnx_bytes(text))
+        encoder_of(onnx_bytes(text))
     assert len(str(caught.value)) < 500
 
 
 def test_a_number_too_large_for_a_float_is_refused(no_session: None) -> None:
     text = model.manifest_to_json(tiny_manifest())
     with pytest.raises(ModelError, match=r"golden\.min_cosine is inf, which is not float"):
-        Encoder(onnx_bytes(text.replace('"min_cosine": 0.9999', '"min_cosine": 1e999')))
+        encoder_of(onnx_bytes(text.replace('"min_cosine": 0.9999', '"min_cosine": 1e999')))
 
 
 BOMB = base64.b64encode(zlib.compress(bytes(200_000_000), 9)).decode()
@@ -197,7 +197,7 @@ def test_a_number_that_cannot_be_is_refused_by_name(
     key: str, value: Any, told: str, no_session: None
 ) -> None:
     with pytest.raises(ModelError, match=told):
-        Encoder(with_content(**{key: value}))
+        encoder_of(with_content(**{key: value}))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_number_that_cannot_be_is_refused_by_name(
 def test_damaged_golden_vectors_are_refused_without_unpacking_more_than_they_say(
     changes: dict[str, str],
 ) -> None:
-    encoder = Encoder(with_content(golden=changes))
+    encoder = encoder_of(with_content(golden=changes))
     tracemalloc.start()
     with pytest.raises(ModelError, match="golden vectors"):
         encoder.check_golden()
@@ -229,7 +229,7 @@ def test_golden_vectors_that_are_no_embeddings_are_refused(value: float) -> None
     emb_ND[1, 3] = value
     golden = dataclasses.asdict(model.pack_golden(images, emb_ND, 0.9999))
     with pytest.raises(ModelError, match="golden vectors"):
-        Encoder(with_content(golden=golden)).check_golden()
+        encoder_of(with_content(golden=golden)).check_golden()
 
 
 def test_a_pipe_in_place_of_the_model_does_not_hang(tmp_path: Path) -> None:

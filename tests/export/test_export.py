@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from edge import model
-from edge.encoder import Encoder as DeviceEncoder
-from edge.encoder import open_encoder
+from edge.encoder import encoder_of, open_encoder
 from edge.errors import InputError, ModelError
 from edge.preprocess import InputSpec
 from export import cli, parity, thresholds
@@ -94,7 +93,7 @@ def test_a_changed_weight_is_noticed_by_the_device(model_file: Path) -> None:
     weight.raw_data = bytes([weight.raw_data[0] ^ 1]) + weight.raw_data[1:]
     unsealed = whole.SerializeToString()[: -len(SEAL)]
     with pytest.raises(ModelError, match="the file is damaged; copy it again"):
-        DeviceEncoder(model.seal(unsealed))
+        encoder_of(model.seal(unsealed))
 
 
 def test_the_manifest_tells_how_the_model_was_made(model_file: Path, trained: Path) -> None:

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from onnx import TensorProto, helper, numpy_helper
 
 from edge import model
-from edge.encoder import Encoder, open_encoder
+from edge.encoder import encoder_of, open_encoder
 from edge.errors import ModelError
 from edge.model_file import protobuf
 from edge.model_file.protobuf import Budget
@@ -222,7 +222,7 @@ def test_a_hostile_graph_is_refused_before_onnxruntime_sees_it(
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
     change(honest)
     with pytest.raises(ModelError, match=told) as caught:
-        Encoder(stored(honest))
+        encoder_of(stored(honest))
     assert len(str(caught.value)) < 300
 
 
@@ -239,7 +239,7 @@ def test_two_graphs_that_protobuf_would_merge_are_refused(honest: Proto) -> None
     helper.set_model_props(honest, {model.METADATA_KEY: model.manifest_to_json(manifest)})
     whole = honest.SerializeToString() + extra.SerializeToString()
     with pytest.raises(ModelError, match="holds 2 graphs instead of one"):
-        Encoder(model.seal(whole))
+        encoder_of(model.seal(whole))
 
 
 def last(proto: Proto, *nodes: onnx.NodeProto, tensors: tuple[TensorProto, ...] = ()) -> None:

@@ -1,0 +1,1 @@
+"""What the encoder is computed on, and how it starts quickly."""
