@@ -238,7 +238,7 @@ def _train(
         seed=seed,
     )
     with (
-        plain_errors("the same command goes on from the last finished epoch"),
+        plain_errors("the same command goes on: finished epochs, and crops found, are kept"),
         Terminal() as terminal,
     ):
         keep_freed_memory()

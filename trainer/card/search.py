@@ -24,7 +24,7 @@ from trainer.card.looks import Look, look_at, rows_of
 from trainer.card.order import Batch, as_they_come, by_time
 from trainer.card.record import Unfinished
 from trainer.card.sheet import write_sheet
-from trainer.card.table import Counts, CropRow, count, read_table
+from trainer.card.table import Counts, CropRow, count, read_table, told
 from trainer.narrator import Narrator
 
 _SAVE_SECONDS = 20.0
@@ -145,19 +145,6 @@ def _objects(batch: Batch, looks: Sequence[Look], finder: Finder) -> list[Any]:
         if look.image_HWC is not None
     ]
     return list(finder.find_all(batch.camera, small)) if small else []
-
-
-def told(counts: Counts) -> str:
-    """`1,200 pictures: 240 with animals (251 crops), 30 with people, ...`"""
-    left_out = f", {counts.num_left_out} left out" if counts.num_left_out else ""
-    parts = [
-        f"{counts.num_animal} with animals ({counted(counts.num_crops, 'crop')}{left_out})",
-        f"{counts.num_human} with people" if counts.num_human else "",
-        f"{counts.num_vehicle} with vehicles" if counts.num_vehicle else "",
-        f"{counts.num_blank} blank",
-        f"{counts.num_unclassified} could not be looked at" if counts.num_unclassified else "",
-    ]
-    return f"{counted(counts.num_pictures, 'picture')}: {', '.join(one for one in parts if one)}"
 
 
 def nothing_found(data: Path, detector: str, counts: Counts, sheet: Path) -> str:

@@ -22,7 +22,7 @@ from edge.media import decode, read_bytes
 from edge.preprocess import Image, crop, fit_within
 from edge.text import counted
 from trainer.card.finders import MOTION
-from trainer.card.table import Counts, CropRow, count
+from trainer.card.table import Counts, CropRow, count, told
 from trainer.checkpoint import write_atomically
 from trainer.narrator import Narrator
 from trainer.report.markup import missing, name, paragraph, text
@@ -95,29 +95,29 @@ def _sections(rows: Sequence[CropRow]) -> list[_Section]:
     with_people = {row.path for row in rows if row.observation_type == "human"}
     shown = [row for row in rows if row.path not in with_people]
     crops = [row for row in shown if row.is_crop]
+    doubtful = crops if len(crops) > _NUM_USUAL else []  # else all are shown already
     unfit = [row for row in shown if row.observation_type == "animal" and row.left_out in _UNFIT]
     return [
         _Section(
             heading="What training will see",
             about="Crops at even steps through the card. Good: one animal in each, most of it in "
-            "sight. Bad: grass, stones, shadows, people, two animals in one crop.",
+            "sight. Bad: grass, stones, shadows, people, two animals in one crop. A few bad ones "
+            "do little harm. To train without them, copy crops.csv, delete their rows and give "
+            "the copy to <code>--boxes</code> in place of <code>--detector</code>.",
             rows=_at_even_steps(crops, _NUM_USUAL),
             whole=False,
         ),
         _Section(
             heading="Least sure",
-            about="The crops with the lowest confidence, where mistakes come first. Where most of "
-            "these are no animals, raise <code>min_confidence</code> in the detector's JSON; or "
-            "delete their rows from crops.csv and train with <code>--boxes crops.csv</code> into a "
-            "new folder.",
-            rows=sorted(crops, key=lambda row: row.confidence)[:_NUM_DOUBTFUL],
+            about="The crops with the lowest confidence, where mistakes come first.",
+            rows=sorted(doubtful, key=lambda row: row.confidence)[:_NUM_DOUBTFUL],
             whole=False,
         ),
         _Section(
             heading="Poorest pictures",
             about="The crops with the lowest quality that are still trained on: small, blurred, "
             "without contrast, or cut by the border.",
-            rows=sorted(crops, key=lambda row: row.quality)[:_NUM_DOUBTFUL],
+            rows=sorted(doubtful, key=lambda row: row.quality)[:_NUM_DOUBTFUL],
             whole=False,
         ),
         _Section(
@@ -187,14 +187,10 @@ def _words(row: CropRow, num_animals: int, whole: bool) -> str:
 
 
 def _findings(counts: Counts, detector: str) -> str:
-    found_by = "what moved" if detector == MOTION else f"the detector {Path(detector).name}"
+    found_by = "motion" if detector == MOTION else f"the detector {Path(detector).name}"
     lines = [
-        f"{counted(counts.num_pictures, 'picture')} searched by {text(found_by)}: "
-        f"{counts.num_animal} with animals, {counts.num_human} with people, "
-        f"{counts.num_vehicle} with vehicles only, {counts.num_blank} blank, "
-        f"{counts.num_unclassified} that could not be looked at.",
-        f"{counted(counts.num_crops, 'crop')} to train on; {counts.num_left_out} left out, as "
-        "they are too small or too poor or show a person.",
+        f"{text(told(counts))}.",
+        f"Found by {text(found_by)}. {counted(counts.num_crops, 'crop')} to train on.",
     ]
     trouble = ' class="trouble"' if not counts.num_crops else ""
     items = "\n".join(f"<li{trouble}>{line}</li>" for line in lines)

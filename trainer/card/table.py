@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge.detect import Box, box_of
 from edge.errors import InputError
+from edge.text import counted
 from trainer import checkpoint
 
 _TYPES = ("animal", "human", "vehicle", "blank", "unclassified")
@@ -106,3 +107,16 @@ def count(rows: Sequence[CropRow]) -> Counts:
         num_crops=num_crops,
         num_left_out=len(animals) - num_crops,
     )
+
+
+def told(counts: Counts) -> str:
+    """`1,200 pictures: 240 with animals (251 crops), 30 with people, ...`"""
+    left_out = f", {counts.num_left_out} left out" if counts.num_left_out else ""
+    parts = [
+        f"{counts.num_animal} with animals ({counted(counts.num_crops, 'crop')}{left_out})",
+        f"{counts.num_human} with people" if counts.num_human else "",
+        f"{counts.num_vehicle} with vehicles" if counts.num_vehicle else "",
+        f"{counts.num_blank} blank",
+        f"{counts.num_unclassified} could not be looked at" if counts.num_unclassified else "",
+    ]
+    return f"{counted(counts.num_pictures, 'picture')}: {', '.join(one for one in parts if one)}"
