@@ -19,7 +19,7 @@ from edge.events import group_by_gap
 from edge.media import MAX_BYTES
 from edge.pictures import Picture
 
-MAX_TOGETHER = 32  # pictures; as many as the device takes at once
+AT_ONCE = 32  # pictures, as on the device
 _HEAD_BYTES = 256 * 1024  # in which a JPEG's EXIF block lies
 
 
@@ -37,16 +37,16 @@ def camera_of(picture: Picture) -> str:
     return folder if rest else ""
 
 
-def as_they_come(pictures: Sequence[Picture]) -> list[Batch]:
+def as_they_come(pictures: Sequence[Picture], at_once: int) -> list[Batch]:
     """For a finder that sees each picture by itself; nobody asks for times."""
     return [
         Batch(camera="", pictures=part, times=(datetime.min,) * len(part))
-        for part in _parts(pictures)
+        for part in _parts(pictures, at_once)
     ]
 
 
 def by_time(
-    pictures: Sequence[Picture], progress: Callable[[int, int], None]
+    pictures: Sequence[Picture], at_once: int, progress: Callable[[int, int], None]
 ) -> tuple[list[Batch], int]:
     """Batches of each camera in order of time, and how many pictures have only their file's."""
     times: list[datetime | None] = []
@@ -64,24 +64,24 @@ def by_time(
             times=tuple(timed[at][0] for at in together),
         )
         for camera, timed in cameras.items()
-        for together in _whole_events([when for when, _ in timed])
+        for together in _whole_events([when for when, _ in timed], at_once)
     ]
     return batches, times.count(None)
 
 
-def _parts(pictures: Sequence[Picture]) -> list[tuple[Picture, ...]]:
-    starts = [*range(0, len(pictures), MAX_TOGETHER), len(pictures)]
+def _parts(pictures: Sequence[Picture], at_once: int) -> list[tuple[Picture, ...]]:
+    starts = [*range(0, len(pictures), at_once), len(pictures)]
     return [tuple(pictures[start:end]) for start, end in pairwise(starts)]
 
 
-def _whole_events(times: Sequence[datetime]) -> list[list[int]]:
+def _whole_events(times: Sequence[datetime], at_once: int) -> list[list[int]]:
     """Positions, in order of time; an event is cut only where it is longer than a batch."""
     batches: list[list[int]] = [[]]
     for event in group_by_gap(times):
-        if len(batches[-1]) + len(event) > MAX_TOGETHER:
+        if len(batches[-1]) + len(event) > at_once:
             batches.append([])
         for at in event:
-            if len(batches[-1]) == MAX_TOGETHER:
+            if len(batches[-1]) == at_once:
                 batches.append([])
             batches[-1].append(at)
     return [batch for batch in batches if batch]

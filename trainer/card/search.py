@@ -21,7 +21,7 @@ from edge.text import counted
 from trainer.card import record
 from trainer.card.finders import MOTION, Finder, SmallPicture, open_finder
 from trainer.card.looks import Look, look_at, rows_of
-from trainer.card.order import Batch, as_they_come, by_time
+from trainer.card.order import AT_ONCE, Batch, as_they_come, by_time
 from trainer.card.record import Unfinished
 from trainer.card.sheet import write_sheet
 from trainer.card.table import Counts, CropRow, count, read_table, told
@@ -38,7 +38,9 @@ class Searched:
     detector: dict[str, Any]
 
 
-def search_card(run: Path, data: Path, detector: str, narrator: Narrator) -> Searched:
+def search_card(
+    run: Path, data: Path, detector: str, narrator: Narrator, at_once: int = AT_ONCE
+) -> Searched:
     """The crops of every picture of the data, whatever split it is of; those of an earlier start.
 
     Raises InputError where no animal is found, or the folder holds another search; ConfigError
@@ -55,7 +57,10 @@ def search_card(run: Path, data: Path, detector: str, narrator: Narrator) -> Sea
         narrator.say(f"using the crops in {run / record.CROPS}, found before")
     else:
         run.mkdir(parents=True, exist_ok=True)
-        rows = _search(run, pictures, finder, asked, narrator)
+        batches = _batches(pictures, finder, at_once, narrator)
+        rows = _search(run, batches, finder, asked, narrator)
+        place = {picture.name: at for at, picture in enumerate(pictures)}
+        rows.sort(key=lambda row: place[row.path])
         record.finish(run, asked, rows)
     rows = read_table(run / record.CROPS)
     counts = count(rows)
@@ -80,14 +85,14 @@ def _each_once(pictures: Sequence[Picture], data: Path) -> list[Picture]:
 
 def _search(
     run: Path,
-    pictures: Sequence[Picture],
+    batches: Sequence[Batch],
     finder: Finder,
     asked: dict[str, Any],
     narrator: Narrator,
 ) -> list[CropRow]:
-    batches = _batches(pictures, finder, narrator)
     so_far = record.load_unfinished(run, asked)
     rows, done = list(so_far.rows), so_far.num_batches
+    num_pictures = sum(len(batch.pictures) for batch in batches)
     num_done = sum(len(batch.pictures) for batch in batches[:done])
     if done:
         narrator.say(f"going on with the search after {counted(num_done, 'picture')}")
@@ -106,18 +111,19 @@ def _search(
             if time.monotonic() - saved_at > _SAVE_SECONDS:
                 save()
                 saved_at = time.monotonic()
-            narrator.progress("looking for animals", num_done, len(pictures), note)
+            narrator.progress("looking for animals", num_done, num_pictures, note)
     except BaseException:  # Ctrl-C above all: the batches that are done count
         save()
         raise
-    place = {picture.name: at for at, picture in enumerate(pictures)}
-    return sorted(rows, key=lambda row: place[row.path])
+    return rows
 
 
-def _batches(pictures: Sequence[Picture], finder: Finder, narrator: Narrator) -> list[Batch]:
+def _batches(
+    pictures: Sequence[Picture], finder: Finder, at_once: int, narrator: Narrator
+) -> list[Batch]:
     if not finder.needs_times:
-        return as_they_come(pictures)
-    batches, num_untimed = by_time(pictures, partial(narrator.progress, "reading times"))
+        return as_they_come(pictures, at_once)
+    batches, num_untimed = by_time(pictures, at_once, partial(narrator.progress, "reading times"))
     if num_untimed:
         narrator.say(
             f"{num_untimed} of {counted(len(pictures), 'picture')} do not say when they were "
