@@ -184,7 +184,7 @@ def test_rows_of_a_table_may_be_no_animals(tmp_path):
     for whole in ("d.jpg", os.fsdecode(b"caf\xe9.jpg")):  # a name need not be UTF-8
         assert [one.box for one in boxes.find(whole) or ()] == [WHOLE_FRAME]
     path.write_text("path,observation_type,bbox\na.jpg,zebra,\n")
-    with pytest.raises(InputError, match="line 2 cannot be read.*of animal, human, vehicle"):
+    with pytest.raises(InputError, match=r"line 2 cannot be read.*of animal, human"):
         BoxesFile(path)
 
 
