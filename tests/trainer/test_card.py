@@ -215,8 +215,10 @@ def test_pictures_alone_before_their_cameras_are_no_crops(tmp_path: Path) -> Non
 
 
 def test_a_search_by_another_detector_or_of_other_pictures_is_not_taken(
-    world: Path, searched: Searched, tmp_path: Path
+    world: Path, trained: Path, searched: Searched, tmp_path: Path
 ) -> None:
+    with pytest.raises(InputError, match="begun without --detector"):
+        search_card(trained, world / "train", "motion", Quiet())
     run = tmp_path / "run"
     shutil.copytree(searched.table.parent, run)
     finder = detector(tmp_path, [(2, 2, 40, 60, 0.9, 0)])

@@ -54,7 +54,8 @@ def look_at(picture: Picture, side: int) -> Look:
         if header.kind == "jpeg" and header.end is None:
             raise MediaError("truncated", "the end of the picture is missing")
         wanted = Wanted(spec=_NO_INPUT, objects=None, look_side=side)
-        stored_HWC = decode_stored(data, header, scale_for(wanted, width, height))
+        scale = min(scale_for(wanted, width, height), max(header.mcu_height // 2, 1))
+        stored_HWC = decode_stored(data, header, scale)
         image_HWC = fit_within(upright(stored_HWC, exif.orientation), side)
     except MediaError as error:
         problem = str(error)

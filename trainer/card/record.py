@@ -37,6 +37,14 @@ def is_begun(run: Path) -> bool:
     return any((run / name).is_file() for name in (_SUMMARY, _PART))
 
 
+def refuse_run_without(run: Path) -> None:
+    """Raises InputError where the folder holds a run that did not begin with a search."""
+    if (run / checkpoint.CONFIG).is_file() and not is_begun(run):
+        raise InputError(
+            f"{run} holds a run that was begun without --detector; give --out a new folder"
+        )
+
+
 def asked_for(pictures: Sequence[Picture], finder: dict[str, Any]) -> dict[str, Any]:
     """Equal ones give the same crops: the detector, and names and sizes of the pictures."""
     digest = hashlib.sha256()

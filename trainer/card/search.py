@@ -46,6 +46,7 @@ def search_card(
     Raises InputError where no animal is found, or the folder holds another search; ConfigError
     or ModelError where the detector does not work.
     """
+    record.refuse_run_without(run)
     collection = read_collection(data)
     pictures = _each_once(collection.pictures, data)
     finder = open_finder(detector, record.memory_of(run))
