@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from edge.decoding.container import CLIP_SUFFIXES
 from edge.detect import Box, box_of
 from edge.errors import InputError
 from edge.media import is_picture_name
@@ -41,6 +42,7 @@ class Collection:
     root: Path
     pictures: tuple[Picture, ...]
     num_other_files: int  # files with no picture's name
+    num_clips: int  # of these, by their name
     labelled: bool  # some row names an identity, or every picture lies in a first-level folder
 
 
@@ -74,10 +76,10 @@ def _nothing_found(data: Path, split: str | None, collection: Collection) -> str
 
 def _read_folder(root: Path) -> Collection:
     pictures: list[Picture] = []
-    num_other_files = 0
+    others: list[Path] = []
     for path in sorted(_walk(root)):
         if not is_picture_name(path.name):
-            num_other_files += 1
+            others.append(path)
             continue
         relative = path.relative_to(root)
         pictures.append(
@@ -95,7 +97,8 @@ def _read_folder(root: Path) -> Collection:
     return Collection(
         root=root,
         pictures=tuple(pictures),
-        num_other_files=num_other_files,
+        num_other_files=len(others),
+        num_clips=sum(one.suffix.lower() in CLIP_SUFFIXES for one in others),
         labelled=all(one.identity is not None for one in pictures),
     )
 
@@ -137,6 +140,7 @@ def _read_table(table: Path, split: str | None) -> Collection:
         root=table.parent,
         pictures=pictures,
         num_other_files=0,
+        num_clips=0,
         labelled=any(one.identity is not None for one in pictures),
     )
 

@@ -32,6 +32,7 @@ from trainer.evaluation.protocol import GALLERY, QUERY, TRAIN, Rules
 from trainer.evaluation.public import OPEN_CLIP, Size, is_published, load_published
 from trainer.evaluation.trial import Trial, load_trial
 from trainer.narrator import Narrator
+from trainer.rundir import boxes_of
 from trainer.settings import LABEL_FREE
 
 MAX_FIT_CROPS = 4000  # thresholds settle long before; keeps a large run's export in minutes
@@ -91,7 +92,7 @@ def _run(run: Path, calibrate: Path | None, narrator: Narrator) -> Source:
     facts, folder = stored.facts, folder_of(run)
     config = _config_of(folder)
     if facts.method not in LABEL_FREE:
-        crops, counts = _labelled_crops(config, facts.input, narrator)
+        crops, counts = _labelled_crops(folder, config, facts.input, narrator)
     else:
         crops, counts = _clustered_crops(folder, facts.input)
     sample, origin = crops.images_NHWC, "training crops"
@@ -113,7 +114,7 @@ def _run(run: Path, calibrate: Path | None, narrator: Narrator) -> Source:
         crops=crops,
         sample_NHWC=sample,
         sample_from=origin,
-        trial=_trial_of_run(config, facts.input, narrator),
+        trial=_trial_of_run(folder, config, facts.input, narrator),
     )
 
 
@@ -158,11 +159,11 @@ def _read_crop(row: ClusterRow, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _labelled_crops(
-    config: dict[str, Any], spec: InputSpec, narrator: Narrator
+    folder: Path, config: dict[str, Any], spec: InputSpec, narrator: Narrator
 ) -> tuple[LabelledCrops, dict[str, int]]:
     """Those that a run with labels was trained on."""
     collection = read_collection(Path(config["data"]), TRAIN)
-    crops = _load(collection, MAX_FIT_CROPS, spec, _boxes_of(config), narrator)
+    crops = _load(collection, MAX_FIT_CROPS, spec, boxes_of(folder, config), narrator)
     names = [fact.picture.identity or "" for fact in crops.facts]
     bursts = [fact.picture.encounter or fact.sha256 for fact in crops.facts]
     identities, label_N = np.unique(names, return_inverse=True)
@@ -173,10 +174,6 @@ def _labelled_crops(
         labels_from="labels",
     )
     return labelled, {"crops": int(config["num_crops"]), "identities": len(identities)}
-
-
-def _boxes_of(config: dict[str, Any]) -> Path | None:
-    return Path(config["boxes"]["path"]) if config["boxes"] else None
 
 
 def _load(
@@ -193,14 +190,16 @@ def _load(
     )
 
 
-def _trial_of_run(config: dict[str, Any], spec: InputSpec, narrator: Narrator) -> Trial | None:
+def _trial_of_run(
+    folder: Path, config: dict[str, Any], spec: InputSpec, narrator: Narrator
+) -> Trial | None:
     data = Path(config["data"])
     if not data.exists():
         raise InputError(f"the run's data {data} are gone; put them back where they were")
     splits = {one.split for one in read_collection(data).pictures if one.identity is not None}
     if not {QUERY, GALLERY} <= splits:
         return None
-    return load_trial(data, spec, _boxes_of(config), _RULES, narrator)
+    return load_trial(data, spec, boxes_of(folder, config), _RULES, narrator)
 
 
 def _published(

@@ -46,6 +46,7 @@ def crops_of(facts: Iterable[CropFact]) -> Crops:
         facts=facts,
         skipped=(),
         num_without_animal=0,
+        num_unfit=0,
     )
 
 

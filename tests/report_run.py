@@ -56,7 +56,11 @@ def drawn_crops(names: Sequence[str]) -> Crops:
         for number, name in enumerate(names)
     )
     return Crops(
-        images_NHWC=drawn_images(len(names)), facts=facts, skipped=(), num_without_animal=0
+        images_NHWC=drawn_images(len(names)),
+        facts=facts,
+        skipped=(),
+        num_without_animal=0,
+        num_unfit=0,
     )
 
 
@@ -103,7 +107,7 @@ def write_run(
     spec = InputSpec(height=HEIGHT, width=WIDTH, resize="squash", pad_value=0)
     torch.manual_seed(0)
     loaded = load_backbone(SMALL_CNN, NO_WEIGHTS, HEIGHT, WIDTH)
-    open_run(out, record_of(out, None, spec, loaded, crops, "auto", config), print)
+    open_run(out, record_of(out, None, None, spec, loaded, crops, "auto", config), print)
     if any(one.loss is not None for one in epochs):
         facts = EncoderFacts(
             method=config.method,

@@ -50,6 +50,7 @@ def request_for(world: Path, out: Path) -> RunRequest:
         data=world / "train",
         out=out,
         boxes=world / "train-boxes.json",
+        detector=None,
         backbone="small-cnn",
         with_text=False,
         weights=None,

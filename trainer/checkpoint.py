@@ -8,6 +8,8 @@ RUN/encoder.safetensors  the encoder to evaluate and export, with all that rebui
 RUN/start.safetensors    the same before training: the frozen control
 RUN/state.safetensors    everything needed to go on after a stop
 RUN/report.html          how it went, to look at
+RUN/crops.csv            with --detector: what was found in each picture (trainer.card)
+RUN/crops.html           the same in pictures, to look at
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from trainer.backbone import BackboneSpec
 from trainer.encoder import Encoder, new_encoder
 
 CONFIG, METRICS, STEPS = CONFIG_NAME, "metrics.csv", "steps.csv"
+CROPS = "crops.csv"
 ENCODER, START, STATE = "encoder.safetensors", "start.safetensors", "state.safetensors"
 _FACTS = "fancl"
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edge.errors import InputError
 from trainer.flags import (
     CLIP_METHODS,
     LABEL_FREE_METHODS,
@@ -126,7 +127,21 @@ def _train(
     ] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(help="MegaDetector JSON: train on its animal boxes, not on whole pictures."),
+        typer.Option(
+            metavar="FILE",
+            help="A MegaDetector JSON or another file of boxes, also the crops.csv of a run: train "
+            "on its animal boxes, not on whole pictures.",
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|motion",
+            help="Raw frames of camera traps: find the animals first, with a detector in one ONNX "
+            "file with its JSON beside it (`edge-admin detector check` writes one), or by what "
+            "moved at each camera (a first-level folder of DATA). Leaves crops.csv and a contact "
+            "sheet, crops.html, in the run's folder.",
+        ),
     ] = None,
     size: Annotated[
         str | None,
@@ -223,11 +238,15 @@ def _train(
         seed=seed,
     )
     with (
-        plain_errors("the same command goes on from the last finished epoch"),
+        plain_errors("the same command goes on: finished epochs, and crops found, are kept"),
         Terminal() as terminal,
     ):
         keep_freed_memory()
         refuse_contradictions(wanted)
+        if boxes is not None and detector is not None:
+            raise InputError(
+                "--boxes and --detector both say where the animals are: give one of them"
+            )
         named = backbone or default_backbone(method)
         height, width = parse_size(size or default_size(named))
         stands_alone = recipe is Recipe.paper or method not in LABEL_FREE_METHODS
@@ -235,6 +254,7 @@ def _train(
             data=data,
             out=out,
             boxes=boxes,
+            detector=detector,
             backbone=named,
             with_text=method in CLIP_METHODS,
             weights=weights,

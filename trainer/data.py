@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.detect import Box
+from edge.detect import Box, FoundObject
 from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError, MediaError
 from edge.media import decode, read_bytes
 from edge.pictures import Collection, Picture
 from edge.preprocess import Image, InputSpec, crop, resize
+from trainer.cutting import cut_out
 
 MAX_BYTES_IN_MEMORY = 4 * 2**30  # above it, crops live in a memory-mapped file
 _READ_AHEAD = 64  # pictures decoded at once
@@ -42,6 +43,7 @@ class Crops:
     facts: tuple[CropFact, ...]
     skipped: tuple[tuple[str, str], ...]  # (picture, why it cannot be used)
     num_without_animal: int  # pictures in which the boxes file shows none
+    num_unfit: int  # boxes of it that the device would not use either, or that show a person
 
     def __len__(self) -> int:
         return len(self.facts)
@@ -59,9 +61,12 @@ class _Decoded:
     sha256: str
     captured_at: datetime | None
     parts: tuple[tuple[Box | None, Image], ...]
+    num_unfit: int
     problem: str | None
 
 
+# What is in a picture by a boxes file; None: no file, the picture's own box counts.
+_Objects = Sequence[FoundObject] | None
 Progress = Callable[[int, int], None]  # (done, total)
 
 
@@ -75,19 +80,22 @@ def load_crops(
 ) -> Crops:
     """The crops of a collection: its own boxes, those of a boxes file, or whole pictures.
 
+    Boxes of a file are cut and judged as the device does it (trainer.cutting).
     Pictures that cannot be decoded are left out and told in `skipped`. Raises InputError when
     none is left.
     """
     if boxes is not None:
         boxes.fit(picture.name for picture in collection.pictures)
-    wanted = [_boxes_in(picture, boxes) for picture in collection.pictures]
-    total = sum(len(parts) for parts in wanted)
-    images = _allocate(total, spec, cache_folder, max_bytes_in_memory)
+    wanted = [_objects_in(picture, boxes) for picture in collection.pictures]
+    at_most = [_num_animals(objects) for objects in wanted]
+    images = _allocate(sum(at_most), spec, cache_folder, max_bytes_in_memory)
     facts: list[CropFact] = []
+    num_unfit = 0
     skipped: list[tuple[str, str]] = []
     for done, one in enumerate(_decode_all(collection.pictures, wanted, spec), start=1):
         if one.problem is not None:
             skipped.append((one.picture.name, one.problem))
+        num_unfit += one.num_unfit
         for box, image in one.parts:
             images[len(facts)] = image
             facts.append(
@@ -98,29 +106,33 @@ def load_crops(
         if progress:
             progress(done, len(wanted))
     if not facts:
-        raise InputError(_no_crops(collection, skipped))
+        raise InputError(_no_crops(collection, skipped, num_unfit))
     return Crops(
         images_NHWC=images[: len(facts)],
         facts=tuple(facts),
         skipped=tuple(skipped),
-        num_without_animal=sum(not parts for parts in wanted),
+        num_without_animal=at_most.count(0),
+        num_unfit=num_unfit,
     )
 
 
-def _no_crops(collection: Collection, skipped: list[tuple[str, str]]) -> str:
+def _no_crops(collection: Collection, skipped: list[tuple[str, str]], num_unfit: int) -> str:
     first = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
     return (
         f"none of the {len(collection.pictures)} pictures in {collection.root} gives a crop: "
-        f"{len(skipped)} cannot be decoded{first}; with --boxes, check that its paths are "
-        "relative to this folder"
+        f"{len(skipped)} cannot be decoded{first}; {num_unfit} boxes are too small or too poor, or "
+        "show a person; with --boxes, check that its paths are relative to this folder"
     )
 
 
-def _boxes_in(picture: Picture, boxes: BoxesFile | None) -> list[Box | None]:
-    if boxes is None:
-        return [picture.box]
-    found = boxes.find(picture.name) or []
-    return [one.box for one in found if one.observation_type == "animal"]
+def _objects_in(picture: Picture, boxes: BoxesFile | None) -> _Objects:
+    return None if boxes is None else (boxes.find(picture.name) or ())
+
+
+def _num_animals(objects: _Objects) -> int:
+    if objects is None:
+        return 1
+    return sum(one.observation_type == "animal" for one in objects)
 
 
 def _allocate(
@@ -136,7 +148,7 @@ def _allocate(
 
 
 def _decode_all(
-    pictures: tuple[Picture, ...], wanted: list[list[Box | None]], spec: InputSpec
+    pictures: tuple[Picture, ...], wanted: list[_Objects], spec: InputSpec
 ) -> Iterator[_Decoded]:
     """In order; a bounded number of pictures is in memory at once."""
     pairs = iter(zip(pictures, wanted, strict=True))
@@ -145,24 +157,36 @@ def _decode_all(
             yield from pool.map(partial(_decode_one, spec), *zip(*chunk, strict=True))
 
 
-def _decode_one(spec: InputSpec, picture: Picture, boxes: list[Box | None]) -> _Decoded:
+def _decode_one(spec: InputSpec, picture: Picture, objects: _Objects) -> _Decoded:
     parts: tuple[tuple[Box | None, Image], ...] = ()
-    sha256, captured_at, problem = "", picture.captured_at, None
-    if boxes:
+    sha256, captured_at, problem, num_unfit = "", picture.captured_at, None, 0
+    if _num_animals(objects):
         try:
             data = read_bytes(picture.path)
             sha256 = hashlib.sha256(data).hexdigest()
             frame = decode(data)
             captured_at = picture.captured_at or frame.captured_at
-            parts = tuple(_crop(frame.image_HWC, box, spec) for box in boxes)
+            parts, num_unfit = _parts(frame.image_HWC, picture, objects, spec)
         except MediaError as error:
             problem = str(error)
     return _Decoded(
-        picture=picture, sha256=sha256, captured_at=captured_at, parts=parts, problem=problem
+        picture=picture,
+        sha256=sha256,
+        captured_at=captured_at,
+        parts=parts,
+        num_unfit=num_unfit,
+        problem=problem,
     )
 
 
-def _crop(image_HWC: Image, box: Box | None, spec: InputSpec) -> tuple[Box | None, Image]:
-    height, width = image_HWC.shape[:2]
-    relative = box.to_relative(width, height) if box else None
-    return relative, resize(crop(image_HWC, relative), spec)
+def _parts(
+    image_HWC: Image, picture: Picture, objects: _Objects, spec: InputSpec
+) -> tuple[tuple[tuple[Box | None, Image], ...], int]:
+    """(box, pixels) of each crop, and how many boxes are unfit for one."""
+    if objects is None:
+        height, width = image_HWC.shape[:2]
+        box = picture.box.to_relative(width, height) if picture.box else None
+        return ((box, resize(crop(image_HWC, box), spec)),), 0
+    pieces = cut_out(image_HWC, objects, spec)
+    fit = [one for one in pieces if one.unfit is None]
+    return tuple((one.box, one.cut.encoder_HWC) for one in fit), len(pieces) - len(fit)

@@ -14,9 +14,12 @@ from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError
 from edge.pictures import Collection, read_collection
 from edge.preprocess import InputSpec
+from edge.text import counted
 from trainer import checkpoint, fancl_run, precision, supervised_run
 from trainer.backbone import IMAGENET, NO_WEIGHTS, SMALL_CNN, LoadedBackbone, load_backbone
 from trainer.bursts import BurstUse, find_bursts, worth_using
+from trainer.card.record import is_begun
+from trainer.card.search import search_card
 from trainer.clip.settings import IndivaidConfig
 from trainer.data import Crops, load_crops
 from trainer.evaluation.scoring import Truth, load_truth, retrieved_by
@@ -55,6 +58,7 @@ class RunRequest:
     data: Path
     out: Path
     boxes: Path | None
+    detector: str | None  # instead of boxes: a detector's file, or "motion"
     backbone: str
     with_text: bool  # the backbone is a CLIP model whose text tower is wanted too
     weights: str | None
@@ -76,10 +80,15 @@ def train(request: RunRequest, narrator: Narrator) -> None:
     weights cannot.
     """
     spec = InputSpec(height=request.height, width=request.width, resize="squash", pad_value=0)
-    refuse_foreign_folder(request.out)
+    searches = request.detector is not None
+    refuse_foreign_folder(request.out, is_begun=searches and is_begun(request.out))
     collection = read_collection(request.data, split="train")  # before anything is downloaded
     loaded, pair = _load_networks(request, narrator)
-    crops = _load(request, collection, spec, narrator)
+    boxes, detector = request.boxes, None
+    if request.detector is not None:
+        searched = search_card(request.out, request.data, request.detector, narrator)
+        boxes, detector = searched.table, searched.detector
+    crops = _load(request, collection, boxes, spec, narrator)
     burst_N = find_bursts(crops.facts, request.bursts)
     use_bursts = _use_bursts(request.bursts, burst_N)
     random_start = loaded.weights == NO_WEIGHTS
@@ -93,10 +102,8 @@ def train(request: RunRequest, narrator: Narrator) -> None:
             clip_run.refuse(pair, config, label_N)
     else:
         fancl_run.refuse(encoder, config, len(crops), use_bursts)
-    truth = (
-        load_truth(request.data, spec, request.boxes, crops, narrator) if request.score else None
-    )
-    record = record_of(request.data, request.boxes, spec, loaded, crops, request.bursts, config)
+    truth = load_truth(request.data, spec, boxes, crops, narrator) if request.score else None
+    record = record_of(request.data, boxes, detector, spec, loaded, crops, request.bursts, config)
     if open_run(request.out, record, narrator.say):
         if not (request.out / REPORT).is_file():  # stopped just before it was written
             _report(request, crops, truth, narrator)
@@ -167,19 +174,25 @@ def _report(request: RunRequest, crops: Crops, truth: Truth | None, narrator: Na
 
 
 def _load(
-    request: RunRequest, collection: Collection, spec: InputSpec, narrator: Narrator
+    request: RunRequest,
+    collection: Collection,
+    boxes: Path | None,
+    spec: InputSpec,
+    narrator: Narrator,
 ) -> Crops:
-    boxes = BoxesFile(request.boxes) if request.boxes else None
     crops = load_crops(
         collection,
         spec,
-        boxes,
+        BoxesFile(boxes) if boxes else None,
         cache_folder=request.out.parent,
         progress=lambda done, total: narrator.progress("reading pictures", done, total),
     )
     narrator.say(f"{len(collection.pictures)} pictures, {len(crops)} crops")
     if crops.num_without_animal:
         narrator.say(f"{crops.num_without_animal} pictures show no animal (blank or not in boxes)")
+    if crops.num_unfit:
+        boxes_left_out = counted(crops.num_unfit, "box", "boxes")
+        narrator.say(f"{boxes_left_out} left out: too small, too poor, or with a person in it")
     if crops.skipped:
         name, reason = crops.skipped[0]
         narrator.say(f"{len(crops.skipped)} pictures left out; the first: {name}: {reason}")

@@ -32,9 +32,10 @@ CLUSTER_COLUMNS = (
 )  # fmt: skip
 
 
-def refuse_foreign_folder(out: Path) -> None:
+def refuse_foreign_folder(out: Path, is_begun: bool) -> None:
+    """`is_begun`: it holds the search that this run begins with."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not (out / checkpoint.CONFIG).is_file():
+        if not (out / checkpoint.CONFIG).is_file() and not is_begun:
             raise InputError(f"{out} holds other files; give --out a new folder for this run")
 
 
@@ -47,19 +48,29 @@ def read_config(run: Path, flag: str) -> dict[str, Any]:
     return content
 
 
+def boxes_of(run: Path, config: dict[str, Any]) -> Path | None:
+    """The boxes file that a run was trained with; a name without a folder lies in the run's."""
+    return run / config["boxes"]["path"] if config["boxes"] else None
+
+
 def record_of(
     data: Path,
     boxes: Path | None,
+    detector: dict[str, Any] | None,
     spec: InputSpec,
     loaded: LoadedBackbone,
     crops: Crops,
     bursts: BurstUse,
     config: FanclConfig | SupervisedConfig | IndivaidConfig,
 ) -> dict[str, Any]:
-    """config.json: equal records mean the same run."""
+    """config.json: equal records mean the same run.
+
+    With `detector`, which found them, the boxes are the run's own crops.csv.
+    """
+    found_by = {} if detector is None else {"detector": detector}
     return {
         "data": str(data.absolute()),
-        "boxes": {"path": str(boxes.resolve()), "sha256": _digest(boxes)} if boxes else None,
+        "boxes": None if boxes is None else _boxes(boxes, in_run=detector is not None),
         "data_digest": crops.digest,
         "num_crops": len(crops),
         "input": dataclasses.asdict(spec),
@@ -69,7 +80,13 @@ def record_of(
         "settings": dataclasses.asdict(config),
         "precision": None,  # known once training begins
         "commit": _commit(),
+        **found_by,
     }
+
+
+def _boxes(boxes: Path, in_run: bool) -> dict[str, str]:
+    path = boxes.name if in_run else str(boxes.resolve())
+    return {"path": path, "sha256": _digest(boxes)}
 
 
 def _digest(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 MegaDetector batch JSON 1.x (also as AddaxAI, and PyTorch-Wildlife for Timelapse, write it),
 SpeciesNet predictions, PyTorch-Wildlife annotations, COCO Camera Traps, and a CSV with `path` and
-`bbox` as wildlife-datasets has it. Does not judge what is sure enough (boxes_file.py).
+`bbox` as wildlife-datasets has it, where `observation_type` may say that a row is no animal. Does
+not judge what is sure enough (boxes_file.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from edge.detect import WHOLE_FRAME, Box, FoundObject, ObservationType, box_of
 from edge.errors import InputError
@@ -48,18 +49,19 @@ class Entry:
 def read_entries(path: Path) -> list[Entry]:
     """Raises InputError naming the entry that cannot be read, or what the file should be."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(
             f"cannot read the boxes file {path}: {error.strerror}; {_ADVICE}"
         ) from error
+    table = data.decode("utf-8-sig", "surrogateescape")  # a picture's name need not be UTF-8
+    head = table.partition("\n")[0]
+    if "path" in head and "bbox" in head and not table.lstrip().startswith(("{", "[")):
+        return _read_csv(path, table)
+    try:
+        content = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is neither JSON nor CSV ({error}); {_ADVICE}") from error
-    head = text.partition("\n")[0]
-    if "path" in head and "bbox" in head and not text.lstrip().startswith(("{", "[")):
-        return _read_csv(path, text)
-    try:
-        content = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); {_ADVICE}") from error
     return _read_json(path, content)
@@ -238,21 +240,43 @@ def _sizes(images: Sequence[Any]) -> dict[str, tuple[int, int]]:
 
 
 def _read_csv(path: Path, text: str) -> list[Entry]:
-    """A row a box, [x, y, width, height] in pixels; an empty one is the whole picture."""
+    """A row a box, [x, y, width, height] in pixels; an empty one is the whole picture.
+
+    A row of the type "blank" says that nothing is there, "unclassified" that nobody knows.
+    """
     objects: dict[str, list[FoundObject]] = {}
+    unknown: set[str] = set()
     reader = csv.DictReader(io.StringIO(text))
     for row in reader:
         try:
-            bbox = (row["bbox"] or "").strip()
-            box = WHOLE_FRAME
-            if bbox.lower() not in ("", "none", "nan"):
-                box = box_of(bbox.strip("[]()").replace(",", " ").split(), relative=False)
-            objects.setdefault(_text(row["path"]), []).extend(_found(box, "animal", None))
+            file = _text(row["path"])
+            found = _of_row(row["bbox"] or "", row.get("observation_type") or "animal")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _unreadable(
                 path,
                 f"line {reader.line_num}",
                 error,
-                "each needs path and bbox [x, y, width, height] in pixels",
+                "each needs path and bbox [x, y, width, height] in pixels, and an "
+                f"observation_type, where there is one, of {', '.join(get_args(ObservationType))}",
             ) from error
-    return [Entry(file=file, objects=tuple(found)) for file, found in objects.items()]
+        objects.setdefault(file, []).extend(found or ())
+        if found is None:
+            unknown.add(file)
+    return [
+        Entry(file=file, objects=None if file in unknown and not found else tuple(found))
+        for file, found in objects.items()
+    ]
+
+
+def _of_row(bbox: str, kind: str) -> list[FoundObject] | None:
+    """None or one object; None where it is not known."""
+    if kind not in get_args(ObservationType):
+        raise ValueError(f"observation_type is {kind!r}")
+    if kind == "blank":
+        return []
+    box, is_whole = WHOLE_FRAME, bbox.strip().lower() in ("", "none", "nan")
+    if is_whole and kind == "unclassified":
+        return None
+    if not is_whole:
+        box = box_of(bbox.strip().strip("[]()").replace(",", " ").split(), relative=False)
+    return [FoundObject(box=box, observation_type=cast(ObservationType, kind), confidence=None)]

@@ -22,6 +22,7 @@ from edge.detection.layouts import Candidates
 from edge.errors import ModelError
 from edge.preprocess import Image
 
+_ENOUGH_SIDE = 1280  # pixels of a look beyond which twice the input's size is not worth its memory
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
 
@@ -68,6 +69,16 @@ class Detector:
                 )
         return found
 
+    @property
+    def look_side(self) -> int:
+        """The longest side in pixels of a picture for `find`, where it has as many.
+
+        Twice the input's size for small inputs: the detector's own shrinking is bilinear. At 832
+        pixels yolox-nano (416) is as sure of elephants and herons as at 2048.
+        """
+        longest = max(self.spec.height, self.spec.width)
+        return min(2 * longest, max(longest, _ENOUGH_SIDE))
+
     def _run(self, placed: _Placed) -> list[NDArray[Any]]:
         feed = {self._inputs[0].name: _tensor(placed.image_HWC, self.spec, self._inputs[0].type)}
         for extra in self._inputs[1:]:  # RT-DETR asks for the size its boxes shall be given in
@@ -92,6 +103,16 @@ def open_detector(path: Path, num_threads: int | None = None) -> Detector:
         return Detector(model_bytes, spec, num_threads)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+
+
+def open_tried_detector(path: Path, num_threads: int | None) -> Detector:
+    """The same, tried on a grey picture before any real one is given to it."""
+    opened = open_detector(path, num_threads)
+    try:
+        opened.find(np.full((opened.spec.height, opened.spec.width, 3), 128, np.uint8))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return opened
 
 
 def spec_path(detector: Path) -> Path:

@@ -14,14 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from edge.decoding.container import CLIP_SUFFIXES
 from edge.errors import MediaReason
 from edge.media import PICTURE_SUFFIXES
 from edge.text import printable
 
 MAX_DEPTH = 8
-CLIP_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".wmv"}
-)
 DIRECT_DEPLOYMENT = "inbox"  # of files that lie in the inbox itself
 # What cameras, FTP and SFTP servers, rsync and browsers call a file they have not finished; those
 # of ProFTPD (.in.*), pure-ftpd (.pureftpd-upload.*) and rsync (.NAME.XXXXXX) begin with a dot.

@@ -11,15 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from edge.decoding.decoder import View
 from edge.detect import FoundObject
-from edge.detection.detector import Detector, open_detector
-from edge.errors import ModelError
+from edge.detection.detector import Detector, open_tried_detector
 from edge.record.store import Store
-
-_ENOUGH_SIDE = 1280  # pixels of a look beyond which twice the input's size is not worth its memory
 
 
 class Finder(Protocol):
@@ -46,12 +41,7 @@ class DetectorFinder:
 
     @property
     def look_side(self) -> int:
-        """Twice the input's size for small inputs: the detector's own shrinking is bilinear.
-
-        At 832 pixels yolox-nano (416) is as sure of elephants and herons as at 2048.
-        """
-        longest = max(self._detector.spec.height, self._detector.spec.width)
-        return min(2 * longest, max(longest, _ENOUGH_SIDE))
+        return self._detector.look_side
 
     def find_all(
         self, deployment_id: str, views: Sequence[View], times: Sequence[datetime]
@@ -70,9 +60,4 @@ def open_finder(detector: Path, num_threads: int | None) -> Finder:
 
     Raises ConfigError for its JSON, ModelError for the file.
     """
-    opened = open_detector(detector, num_threads)
-    try:
-        opened.find(np.full((opened.spec.height, opened.spec.width, 3), 128, np.uint8))
-    except ModelError as error:
-        raise ModelError(f"{detector}: {error}") from error
-    return DetectorFinder(opened)
+    return DetectorFinder(open_tried_detector(detector, num_threads))

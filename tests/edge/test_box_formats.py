@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge.decoding import decoder
+from edge.detect import WHOLE_FRAME
 from edge.detection.boxes_file import BoxesFile
 from edge.errors import InputError
 
@@ -162,6 +164,28 @@ def test_a_label_of_a_person_without_a_box_is_the_whole_frame(tmp_path):
     (person,) = boxes.find(NAMES[0]) or []
     assert (person.observation_type, person.box.width) == ("human", 1.0)
     assert boxes.find(NAMES[1]) is None  # nobody annotated it
+
+
+def test_rows_of_a_table_may_be_no_animals(tmp_path):
+    rows = [
+        'a.jpg,animal,"[1, 2, 30, 40]"',
+        'a.jpg,human,"[5, 5, 10, 10]"',
+        "b.jpg,blank,",
+        "c.jpg,unclassified,",
+        "d.jpg,,",
+    ]
+    path = tmp_path / "crops.csv"
+    path.write_bytes("\n".join(["path,observation_type,bbox", *rows]).encode() + b"\ncaf\xe9.jpg,,")
+    boxes = BoxesFile(path)
+    assert [one.observation_type for one in boxes.find("a.jpg") or ()] == ["animal", "human"]
+    assert boxes.find("b.jpg") == []
+    assert boxes.find("c.jpg") is None
+    assert boxes.lists("c.jpg")
+    for whole in ("d.jpg", os.fsdecode(b"caf\xe9.jpg")):  # a name need not be UTF-8
+        assert [one.box for one in boxes.find(whole) or ()] == [WHOLE_FRAME]
+    path.write_text("path,observation_type,bbox\na.jpg,zebra,\n")
+    with pytest.raises(InputError, match=r"line 2 cannot be read.*of animal, human"):
+        BoxesFile(path)
 
 
 def test_pictures_that_are_missing_and_left_over_are_counted(known, tmp_path):

@@ -183,6 +183,12 @@ def test_flags_that_would_do_nothing(
     assert not out.exists()
 
 
+def test_two_sources_of_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (tmp_path, "--out", tmp_path / "run", "--boxes", "a.json", "--detector", "motion")
+    assert "give one of them" in refused(capsys, cli_train.train, *words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_size_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (tmp_path, "--out", tmp_path / "run", *SMALL, "--size", "big")
     assert "height x width" in refused(capsys, cli_train.train, *words)

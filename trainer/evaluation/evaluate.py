@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge.errors import InputError
+from trainer import checkpoint
 from trainer.encoder import Encoder, Precision, embed
 from trainer.evaluation.branches import branches_of, settings_with_branches
 from trainer.evaluation.candidate import (
@@ -29,6 +31,7 @@ from trainer.evaluation.rerank import rerank
 from trainer.evaluation.retrieved import retrieved
 from trainer.evaluation.trial import Trial, labelled_collection, load_trial
 from trainer.narrator import Narrator
+from trainer.rundir import boxes_of, read_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ def evaluate_source(request: EvalRequest, narrator: Narrator) -> Outcome:
     Raises InputError where the data carry no labels, or not what a protocol needs, and what
     opening the source raises.
     """
+    request = _with_boxes_of_run(request, narrator)
     if request.branches:
         settings_with_branches(Path(request.source))  # refused before anything takes time
     pseudo_labels = (
@@ -82,6 +86,20 @@ def evaluate_source(request: EvalRequest, narrator: Narrator) -> Outcome:
         matches=_matches(similarity_QG, trial),
         retrieved=retrieved(trial, similarity_QG),
     )
+
+
+def _with_boxes_of_run(request: EvalRequest, narrator: Narrator) -> EvalRequest:
+    """On the very data that a run was trained on, the boxes of that run count too."""
+    run = Path(request.source)
+    run = run if run.is_dir() else run.parent
+    if request.boxes is not None or not (run / checkpoint.CONFIG).is_file():
+        return request
+    config = read_config(run, "fancl-eval")
+    boxes = boxes_of(run, config)
+    if boxes is None or config["data"] != str(request.data.absolute()):
+        return request
+    narrator.say(f"with the boxes that the run was trained with, {boxes}")
+    return dataclasses.replace(request, boxes=boxes)
 
 
 def score_encoder(

@@ -11,7 +11,7 @@ from trainer.data import load_crops
 from trainer.evaluation.retrieved import Retrieved
 from trainer.narrator import Narrator
 from trainer.report.page import write_report
-from trainer.rundir import read_config
+from trainer.rundir import boxes_of, read_config
 
 
 def rewrite_report(run: Path, retrieved: Retrieved, narrator: Narrator) -> Path:
@@ -20,11 +20,11 @@ def rewrite_report(run: Path, retrieved: Retrieved, narrator: Narrator) -> Path:
     Raises InputError where `run` is no run directory, or its pictures are gone or others.
     """
     record = read_config(run, "--report")
-    boxes = record["boxes"]
+    boxes = boxes_of(run, record)
     crops = load_crops(
         read_collection(Path(record["data"]), split="train"),
         InputSpec(**record["input"]),
-        BoxesFile(Path(boxes["path"])) if boxes else None,
+        BoxesFile(boxes) if boxes else None,
         cache_folder=run.parent,
         progress=lambda done, total: narrator.progress("reading training pictures", done, total),
     )

@@ -23,6 +23,7 @@ _ROWS = (
     ("Weights, sha256", "{backbone_weights_sha256}"),
     ("Photos", "{data}"),
     ("Boxes", "{boxes_path}"),
+    ("Boxes found by", "{detector_name}"),
     ("Photos, digest", "{data_digest}"),
     (
         "Batches",
@@ -135,6 +136,10 @@ def _counted_rows(record: RunRecord, crops: Crops) -> list[tuple[str, str]]:
     counts = [f"{counted(len(crops), 'crop')} from {counted(num_pictures, 'picture')}"]
     if crops.num_without_animal:
         counts.append(f"{counted(crops.num_without_animal, 'picture')} without an animal")
+    if crops.num_unfit:
+        counts.append(
+            f"{counted(crops.num_unfit, 'box', 'boxes')} too small, too poor or of people"
+        )
     if crops.skipped:
         counts.append(f"{counted(len(crops.skipped), 'picture')} could not be read")
     rows = [("Counts", "; ".join(counts))]
