@@ -51,11 +51,35 @@ def test_a_contract_module_imports_where_fcntl_and_resource_do_not_exist(name: s
     assert done.returncode == 0, done.stderr
 
 
-def test_the_device_commands_load_nothing_of_the_training_stack() -> None:
+def test_the_device_loads_nothing_of_the_training_stack() -> None:
     done = _run(
-        "import sys\n"
-        "import edge.cli\n"
+        "import importlib, pkgutil, sys\n"
+        "import edge\n"
+        "for one in pkgutil.walk_packages(edge.__path__, 'edge.'):\n"
+        "    importlib.import_module(one.name)\n"
         f"print(*sorted({set(TRAINING_STACK)!r}.intersection(sys.modules)))\n"
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["edge-watch", "--version"], {"typer", "numpy"}),
+        (["edge-admin", "health", "--help"], {"numpy", "cv2", "faiss", "onnxruntime", "apsw"}),
+        (["edge-admin", "model", "info", "--help"], {"faiss", "onnxruntime"}),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(words: list[str], unneeded: set[str]) -> None:
+    done = _run(
+        "import sys\n"
+        "from edge import cli\n"
+        f"sys.argv = {words!r}\n"
+        "try:\n"
+        f"    cli.{words[0].removeprefix('edge-')}()\n"
+        "finally:\n"
+        f"    print(*sorted({unneeded!r}.intersection(sys.modules)), file=sys.stderr)\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.split() == []

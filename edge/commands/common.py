@@ -138,19 +138,22 @@ def open_installed(
     model: Path | None,
     folder: StateFolder,
     provider: str = "auto",
-    num_threads: int | None = None,
 ) -> Encoder:
     """The encoder of --model, else of the state folder; raises ModelError when there is none."""
     from edge.compute.opening import open_here
 
-    path = model or require_installed(folder)
-    return open_here(path, place_in(folder, provider, num_threads))
+    return open_here(model or require_installed(folder), place_in(folder, provider))
 
 
-def place_in(folder: StateFolder, provider: str, num_threads: int | None = None) -> Place:
+def place_in(
+    folder: StateFolder,
+    provider: str,
+    num_threads: int | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Place:
     """Where an encoder runs on behalf of a state folder, which keeps what is learned of that.
 
-    What goes otherwise than asked for is told as a warning.
+    What is not as it should be, but no hindrance, is told: by default as a warning.
     """
     from edge.compute.opening import Place
 
@@ -158,7 +161,7 @@ def place_in(folder: StateFolder, provider: str, num_threads: int | None = None)
         provider=provider,
         num_threads=num_threads,
         cache=folder.cache if folder.root.is_dir() else None,
-        tell=warn,
+        tell=tell or warn,
     )
 
 

@@ -24,7 +24,6 @@ from edge.compute.runtime import runtime
 from edge.compute.session import CPU
 from edge.encoder import Encoder, read_model
 from edge.errors import GalleryError, ModelError
-from edge.gallery.gallery import require_encoder
 from edge.model import Manifest
 from edge.model_file import describe, installed, speed
 from edge.record.state import StateFolder, find_state, locked
@@ -127,6 +126,8 @@ def _named(manifest: Manifest) -> str:
 def _require_fit(folder: StateFolder, encoder: Encoder, force: bool, refusal: str) -> None:
     if force or not folder.database.is_file():
         return
+    from edge.gallery.gallery import require_encoder  # here, as it loads faiss
+
     store = open_reader(folder.database)
     try:
         require_encoder(store, encoder.manifest.encoder_id)

@@ -18,6 +18,7 @@ import stat
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +82,12 @@ def find(folder: Path, seal: str) -> Kept | None:
         return None
     if any(_sha256(entry / name, None) != sha256 for name, sha256 in record.files.items()):
         return None
-    os.utime(entry)
-    manifest = model.manifest_from_json(record.manifest)
+    try:
+        manifest = model.manifest_from_json(record.manifest)
+    except ModelError:
+        return None  # of another release; the model file will be refused with the reason
+    with suppress(OSError):  # on a disk that cannot be written nothing is removed for its age
+        os.utime(entry)
     return Kept(seal=seal, manifest=manifest, graph=entry / _GRAPH)
 
 

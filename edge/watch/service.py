@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.commands.common import open_installed
+from edge.commands.common import place_in, require_installed
+from edge.compute.opening import open_here
 from edge.config import MOTION, After, Settings
 from edge.decoding.guard import DecodePool
 from edge.detection.boxes_file import BoxesFile
@@ -55,13 +56,13 @@ def run(inbox: Path, folder: StateFolder, settings: Settings, *, once: bool) -> 
     log = Log(settings.log, time.monotonic)
     _require_apart(inbox, folder)
     # A name mistyped makes no state folder; where there is one, its health tells of the fault.
-    given = None if folder.root.is_dir() else _open_given(inbox, folder, settings)
+    given = None if folder.root.is_dir() else _open_given(inbox, folder, settings, log)
     with (
         stopped_by_signals() as stop,
         locked(folder),
         operated(folder, settings, inbox, log) as operation,
     ):
-        given = given or _open_given(inbox, folder, settings)
+        given = given or _open_given(inbox, folder, settings, log)
         with _opened(given, folder, settings, operation) as pipeline:
             watching = Watch(pipeline, settings, operation, stop.asked)
             operation.ready()
@@ -74,15 +75,19 @@ def run(inbox: Path, folder: StateFolder, settings: Settings, *, once: bool) -> 
         raise KeyboardInterrupt
 
 
-def _open_given(inbox: Path, folder: StateFolder, settings: Settings) -> _Given:
+def _open_given(inbox: Path, folder: StateFolder, settings: Settings, log: Log) -> _Given:
     """Raises the FanclError of what is not there or not right."""
+    place = place_in(
+        folder,
+        settings.provider,
+        settings.num_threads or _num_cores(),
+        lambda told: log.warn("model", told),
+    )
     return _Given(
         inbox=Inbox(inbox, settings.settle_seconds, settings.max_wait_seconds),
         boxes=BoxesFile(settings.boxes, settings.min_confidence) if settings.boxes else None,
         finder=_open_finder(settings),
-        encoder=open_installed(
-            settings.model, folder, settings.provider, settings.num_threads or _num_cores()
-        ),
+        encoder=open_here(settings.model or require_installed(folder), place),
         times=_read_times(settings),
     )
 

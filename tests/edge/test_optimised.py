@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -151,6 +152,19 @@ def test_where_nothing_can_be_kept_the_model_works_and_says_so(tmp_path, tiny_mo
     told: list[str] = []
     assert embed(tiny_model, cache, told).shape == (3, 64)
     assert told[0].startswith("the optimised graph is not kept, so starts take longer: ")
+
+
+def test_a_disk_that_became_read_only_still_serves_the_kept_graph(
+    tiny_model: Path, cache: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed(tiny_model, cache)
+
+    def refuse(*given: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    embed(tiny_model, cache)
+    assert opened[2:] == ["graph.onnx"]
 
 
 def test_without_room_for_it_nothing_is_kept(tiny_model, cache, monkeypatch):
