@@ -16,6 +16,7 @@ from edge.detection.boxes_file import BoxesFile
 from edge.encoder import Encoder
 from edge.errors import ConfigError, InputError
 from edge.gallery.gallery import Gallery, explain, open_gallery
+from edge.identity import lights
 from edge.identity.fitted import kept_thresholds
 from edge.identity.sightings import Judge
 from edge.intake.inbox import Inbox
@@ -168,6 +169,7 @@ def _require_apart(inbox: Path, folder: StateFolder) -> None:
 
 def _judge(store: Store, encoder: Encoder, settings: Settings, log: Log) -> Judge:
     manifest = encoder.manifest
+    lights.look_at_exemplars(store)
     known = open_gallery(store, manifest)
     thresholds = kept_thresholds(store, known, manifest)
     log(f"model: {printable(manifest.name)}, encoder {manifest.encoder_id[:12]}")

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from edge import calibrate
-from edge.calibrate import Reference, Wanted, tabulate
+from edge.calibrate import Wanted
 from edge.decide import Ranking, Thresholds
 from edge.decide import probability as probability_of
 from edge.identity import plot, probability, promise, rates
+from edge.identity import trials as tried
+from edge.identity.trials import Reference, run_trials, tabulate
 
 DIM = 48
 
@@ -70,7 +72,7 @@ def slow_trials(reference):
 @pytest.mark.parametrize("flanks", [False, True])
 def test_trials_are_those_of_a_slow_comparison(flanks):
     reference = drawn(5, events_each=4, noise=2.0, flanks=flanks)
-    trials = calibrate.run_trials(tabulate(reference), "similarity")
+    trials = run_trials(tabulate(reference), "similarity")
     slow = slow_trials(reference)
     assert trials.known_K == pytest.approx([one[0] for one in slow], abs=1e-5)
     assert trials.right_K.tolist() == [one[1] for one in slow]
@@ -86,8 +88,8 @@ def test_part_of_a_table_is_the_table_of_that_part():
         group_M=reference.group_M[kept],
         side_M=reference.side_M[kept],
     )
-    of_part = calibrate.run_trials(tabulate(part), "lead")
-    of_all = calibrate.run_trials(tabulate(reference), "lead", np.array([1, 4, 6]))
+    of_part = run_trials(tabulate(part), "lead")
+    of_all = run_trials(tabulate(reference), "lead", np.array([1, 4, 6]))
     for field in dataclasses.fields(of_part):
         assert np.array_equal(getattr(of_part, field.name), getattr(of_all, field.name))
 
@@ -122,8 +124,7 @@ def test_rates_stated_on_half_of_the_animals_hold_on_the_other_half():
         )
         stated = promise.measured(own, wanted)
         limits = stated.thresholds
-        trials = calibrate.run_trials(table, limits.statistic, halves[1])
-        true = calibrate.rates_at(trials, limits.statistic, "", limits.match, limits.new)
+        true = calibrate.rates_at(run_trials(table, limits.statistic, halves[1]), limits)
         promised += not promise.refusals(stated)
         inside += all(
             said.low <= is_so.share <= said.high
@@ -179,8 +180,8 @@ def test_no_error_seen_is_not_no_error():
 
 def test_a_large_gallery_is_sampled_and_a_small_one_is_not(monkeypatch):
     reference = drawn(30)
-    monkeypatch.setattr(calibrate, "_MAX_COMPARISONS", 100)
-    monkeypatch.setattr(calibrate, "_MIN_GROUPS", 25)
+    monkeypatch.setattr(tried, "_MAX_COMPARISONS", 100)
+    monkeypatch.setattr(tried, "_MIN_GROUPS", 25)
     assert len(tabulate(reference).own_G) == 25
     monkeypatch.undo()
     assert len(tabulate(reference).own_G) == 180
@@ -218,7 +219,7 @@ def test_lowering_the_threshold_where_two_animals_overlap_names_them():
 
 def test_the_paragraph_and_the_plot_say_what_was_measured():
     measured = promise.measured(tabulate(drawn(30, flanks=True, events_each=8)), calibrate.DEFAULT)
-    told = promise.paragraph(measured, 30)
-    assert "Measured on 30 animals" in told and "left flank alone" in told
+    told = promise.paragraph(measured, 30, calibrate.DEFAULT)
+    assert "Measured on 30 animals" in told and "of the left flank" in told
     svg = plot.draw(measured)
     assert svg.startswith("<svg") and f"match {measured.thresholds.match:.3f}" in svg

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.calibrate import Reference, fit
+from edge.calibrate import fit
 from edge.decide import Ranking, Thresholds, decide, rank
+from edge.identity.trials import Reference
 
 
 def thresholds(statistic="similarity", match=0.8, new=0.4):

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from edge import calibrate
 from edge.decide import lead
 from edge.errors import InputError
+from edge.identity.trials import Reference
 from trainer.data import CropFact
 from trainer.evaluation.openset import open_set
 from trainer.evaluation.trial import Trial, new_trial
@@ -46,7 +47,7 @@ def slow_scores(trial: Trial, emb: NDArray[np.float32], share: float, seed: int)
     held_out = set(generator.choice(np.array(animals), round(share * len(animals)), replace=False))
     kept = [row for row in division.gallery_G if facts[row].picture.identity not in held_out]
     thresholds = calibrate.fit(
-        calibrate.Reference(
+        Reference(
             emb_MD=emb[kept],
             individual_M=np.array([animals.index(facts[row].picture.identity) for row in kept]),
             group_M=division.group_N[kept],

@@ -17,6 +17,8 @@ from sklearn.metrics import roc_auc_score
 from edge import calibrate
 from edge.decide import NUM_RIVALS, Statistic, Thresholds
 from edge.errors import InputError
+from edge.identity.trials import Reference
+from edge.identity.votes import votes
 from trainer.evaluation.trial import Trial
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -107,12 +109,15 @@ def _draw(trial: Trial, emb_ND: NDArray[np.float32], held_out: NDArray[np.str_])
     best_QI = np.full((len(similarity_QG), len(names)), -np.inf)
     for individual in range(len(names)):
         best_QI[:, individual] = similarity_QG[:, own_G == individual].max(axis=1)
+    similarity_Q = best_QI.max(axis=1)
+    if thresholds.statistic == "vote":
+        best_QI = votes(similarity_QG, best_QI, emb_ND[rows_G], own_G).astype(np.float64)
     present_QI = (names == trial.query_identity_Q[:, None]) & np.isfinite(best_QI)
     return _Draw(
         known_Q=present_QI.any(axis=1),
         right_Q=present_QI[np.arange(len(best_QI)), best_QI.argmax(axis=1)],
         statistic_Q=_statistic(best_QI, thresholds.statistic),
-        similarity_Q=best_QI.max(axis=1),
+        similarity_Q=similarity_Q,
         threshold=thresholds.match,
     )
 
@@ -120,7 +125,7 @@ def _draw(trial: Trial, emb_ND: NDArray[np.float32], held_out: NDArray[np.str_])
 def _fit(
     emb_MD: NDArray[np.float32], individual_M: NDArray[np.int64], group_M: NDArray[np.int64]
 ) -> Thresholds:
-    reference = calibrate.Reference(
+    reference = Reference(
         emb_MD=emb_MD, individual_M=individual_M.astype(np.int64), group_M=group_M
     )
     fitted = calibrate.fit(reference, "gallery")
@@ -134,9 +139,9 @@ def _fit(
 
 
 def _statistic(best_QI: NDArray[np.float64], statistic: Statistic) -> NDArray[np.float64]:
-    """As in edge/decide.py: the best similarity, or its lead over the mean of the next ranks."""
+    """As in edge/decide.py: the best similarity or vote, or the lead over the next ranks' mean."""
     top_QI = -np.sort(-best_QI, axis=1)[:, : 1 + NUM_RIVALS]
-    if statistic == "similarity":
+    if statistic != "lead":
         return top_QI[:, 0]
     rivals = np.ma.masked_invalid(top_QI[:, 1:]).mean(axis=1).filled(0.0)
     return np.asarray(top_QI[:, 0] - rivals)
