@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from edge.identity.probability import Curve
 
 DecisionKind = Literal["match", "new", "review", "unidentifiable"]
-Statistic = Literal["similarity", "lead", "vote"]
+Statistic = Literal["similarity", "vote"]
 Group = Literal["infrared", "day", "left flank", "right flank"]
-NUM_RIVALS = 5  # the lead is measured against the mean of ranks 2 to 6
 MIN_FRAMES_FOR_NEW = 2
 
 
@@ -87,7 +86,7 @@ class Ranking:
         if statistic == "vote":
             assert self.votes is not None
             return self.votes[0]
-        return self.similarities[0] if statistic == "similarity" else lead(self.similarities)
+        return self.similarities[0]
 
     @property
     def margin(self) -> float | None:
@@ -117,16 +116,6 @@ def rank(
         num_frames=len(similarities_NI),
         votes=None if vote_I is None else tuple(float(vote_I[i]) for i in order),
     )
-
-
-def lead(sorted_similarities: tuple[float, ...]) -> float:
-    """How far the best stands out: its similarity minus the mean of the next ranks.
-
-    A raw cosine shifts with light and encoder; the rivals shift with it, so their mean is the
-    zero that transfers. With a single individual there is no rival and the lead is the cosine.
-    """
-    rivals = sorted_similarities[1 : 1 + NUM_RIVALS]
-    return sorted_similarities[0] - (float(np.mean(rivals)) if rivals else 0.0)
 
 
 def decide(ranking: Ranking | None, thresholds: Thresholds | None) -> DecisionKind:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from edge import calibrate
 from edge.calibrate import Wanted
-from edge.decide import NUM_RIVALS, Thresholds
+from edge.decide import Thresholds
 from edge.errors import GalleryError
 from edge.events import EVENT_GAP_SECONDS, group_by_gap
 from edge.identity.trials import Reference
-from edge.identity.votes import votes
+from edge.identity.votes import NEAREST_ANIMALS, votes
 from edge.model import Manifest
 from edge.pictures import Flank
 from edge.record import store_gallery
@@ -31,7 +31,7 @@ from edge.text import counted
 SIDES: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
 LIGHT_SIGNS: dict[bool | None, int] = {False: -1, None: 0, True: 1}  # whether infrared
 _WANTED_KEY = "wanted_rates"  # in meta: what `edge-gallery calibrate` was asked for, and kept
-_MIN_CANDIDATES = 1 + NUM_RIVALS  # individuals a lead is made of
+_MIN_CANDIDATES = NEAREST_ANIMALS  # individuals that share a vote
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.decide import NUM_RIVALS, Statistic, lead
 from edge.identity.votes import votes
 from edge.pictures import Flank
 from edge.record import store_gallery, store_provisional
 from edge.record.store import Store
 from edge.record.store_gallery import StoredExemplar
-from edge.record.store_provisional import Limits, ProvisionalFrame
+from edge.record.store_provisional import ProvisionalFrame
 
 _MAX_FRAMES = 8  # of a minted animal that are compared
 _SIDE: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
@@ -75,7 +74,7 @@ def proposals(store: Store) -> list[MergeProposal]:
         best = int(np.argmax(value_I))
         other = animals[best]
         apart = bool(events[minted] & events.get(other, set()))
-        if apart or not _not_new(value_I, limits):
+        if apart or not value_I[best] >= limits.new:
             continue
         proposal = MergeProposal(
             one_id=minted,
@@ -93,17 +92,6 @@ def _best(similarity_NM: NDArray[np.float32], own_M: NDArray[np.int64]) -> NDArr
     best_IN = np.full((int(own_M.max()) + 1, len(similarity_NM)), -np.inf, np.float32)
     np.maximum.at(best_IN, own_M, similarity_NM.T)
     return np.asarray(best_IN.T)
-
-
-def _not_new(value_I: NDArray[np.float32], limits: Limits) -> bool:
-    ranked = sorted((float(one) for one in value_I if np.isfinite(one)), reverse=True)
-    if not ranked:
-        return False
-    return _value(tuple(ranked[: 1 + NUM_RIVALS]), limits.statistic) >= limits.new
-
-
-def _value(ranked: tuple[float, ...], statistic: Statistic) -> float:
-    return lead(ranked) if statistic == "lead" else ranked[0]
 
 
 def _unit_rows(embeddings: list[NDArray[np.float16]]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.decide import NUM_RIVALS, Statistic, prevailing
+from edge.decide import Statistic, prevailing
 from edge.identity.votes import votes
 
 _MAX_COMPARISONS = 50_000_000  # crops against exemplars; a sample of the groups beyond
@@ -132,11 +132,11 @@ def run_trials(
     mean_GJ = (table.vote_GI if by_vote else table.similarity_GI)[np.ix_(kept_G, column_J)]
     row_G = np.arange(len(own_G))
     is_known_G = np.isfinite(mean_GJ[row_G, own_G])
-    best_G, known_G = mean_GJ.argmax(axis=1), _statistic(mean_GJ, statistic)
+    best_G, known_G = mean_GJ.argmax(axis=1), mean_GJ.max(axis=1).astype(np.float64)
     if by_vote:
         mean_GJ = table.stranger_vote_GI[np.ix_(kept_G, column_J)]
     mean_GJ[row_G, own_G] = -np.inf
-    taken_G, stranger_G = mean_GJ.argmax(axis=1), _statistic(mean_GJ, statistic)
+    taken_G, stranger_G = mean_GJ.argmax(axis=1), mean_GJ.max(axis=1).astype(np.float64)
     is_stranger_G = np.isfinite(stranger_G)
     side_G, light_G = table.side_G[kept_G], table.light_G[kept_G]
     return Trials(
@@ -184,14 +184,3 @@ def _blocks(
 def _means(value_NI: NDArray[np.float32], start_B: list[int]) -> NDArray[np.float32]:
     """Over the rows of each group."""
     return np.stack([rows.mean(axis=0) for rows in np.split(value_NI, start_B[1:])])
-
-
-def _statistic(mean_GJ: NDArray[np.float32], statistic: Statistic) -> NDArray[np.float64]:
-    """As edge/decide.py does it for one ranking; -inf where a row has no individual."""
-    top_GJ = -np.sort(-mean_GJ, axis=1)[:, : 1 + NUM_RIVALS].astype(np.float64)
-    best_G, rival_GJ = top_GJ[:, 0], top_GJ[:, 1:]
-    if statistic != "lead":
-        return np.asarray(best_G)
-    is_there_GJ = np.isfinite(rival_GJ)
-    sum_G = np.where(is_there_GJ, rival_GJ, 0.0).sum(axis=1)
-    return np.asarray(best_G - sum_G / np.maximum(is_there_GJ.sum(axis=1), 1))
