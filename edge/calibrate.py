@@ -80,20 +80,22 @@ def fit_statistic(
 def measure(trials: Trials, statistic: Statistic, source: str, wanted: Wanted) -> Calibration:
     """The thresholds at the wanted rates, and the rates that these trials have at them."""
     groups = [one for one, _, _ in _GROUPS if _suffices(of_group(trials, one), wanted)]
-    return rates_at(trials, place(trials, statistic, source, wanted, groups))
+    placed = place(trials, statistic, source, wanted, groups)
+    apart = (replace(one, curve=_curve(of_group(trials, one.group))) for one in placed.apart)
+    return rates_at(trials, replace(placed, curve=_curve(trials), apart=tuple(apart)))
 
 
 def place(
     trials: Trials, statistic: Statistic, source: str, wanted: Wanted, groups: Sequence[Group]
 ) -> Thresholds:
-    """Thresholds at the wanted rates, those of these groups by themselves; no rates yet."""
+    """Thresholds at the wanted rates, those of these groups by themselves; no rates or curves."""
     match, new = _limits(trials, wanted)
     apart = []
     for group in groups:
         own = of_group(trials, group)
         if len(own.stranger_S) and len(own.known_K):
             own_match, own_new = _limits(own, wanted)
-            apart.append(Apart(group=group, match=own_match, new=own_new, curve=_curve(own)))
+            apart.append(Apart(group=group, match=own_match, new=own_new, curve=None))
     return Thresholds(
         statistic=statistic,
         match=match,
@@ -103,7 +105,6 @@ def place(
         false_new_rate=None,
         named_rate=None,
         misnamed_rate=None,
-        curve=_curve(trials),
         apart=tuple(apart),
     )
 

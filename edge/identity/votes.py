@@ -54,9 +54,10 @@ def _weights(
 ) -> NDArray[np.float64]:
     """Of each picture in its crop's vote; 0 for those that must not be compared."""
     kernel_BKK = np.exp((emb_BKD @ emb_BKD.transpose(0, 2, 1)).astype(np.float64) - 1)
+    kernel_BKK += _RIDGE * np.eye(similarity_BK.shape[1])
     out_BK = ~np.isfinite(similarity_BK)
-    kernel_BKK[out_BK[:, :, None] | out_BK[:, None, :]] = 0.0
-    diagonal_BK = _RIDGE + out_BK  # never singular
-    kernel_BKK += np.eye(similarity_BK.shape[1]) * diagonal_BK[:, None, :]
+    if out_BK.any():
+        kernel_BKK[out_BK[:, :, None] | out_BK[:, None, :]] = 0.0
+        kernel_BKK += np.eye(similarity_BK.shape[1]) * out_BK[:, None, :]  # never singular
     to_crop_BK = np.exp(similarity_BK.astype(np.float64) - 1)  # exp(-inf) is 0
     return np.asarray(np.linalg.solve(kernel_BKK, to_crop_BK[..., None])[..., 0])

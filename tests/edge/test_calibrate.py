@@ -110,21 +110,21 @@ def test_rates_stated_on_half_of_the_animals_hold_on_the_other_half():
     for seed in range(5):
         reference = drawn(120, noise=1.2, seed=seed, flanks=True)
         first = reference.individual_M < 60
-        table = tabulate(reference)
-        halves = [np.flatnonzero(np.isin(np.arange(120), np.unique(reference.individual_M[kept])))
-                  for kept in (first, ~first)]  # fmt: skip
-        wanted = Wanted(wrong_names=0.02, ghosts=0.02)
-        own = tabulate(
-            Reference(
-                emb_MD=reference.emb_MD[first],
-                individual_M=reference.individual_M[first],
-                group_M=reference.group_M[first],
-                side_M=reference.side_M[first],
+        own, other = (
+            tabulate(
+                Reference(
+                    emb_MD=reference.emb_MD[kept],
+                    individual_M=reference.individual_M[kept],
+                    group_M=reference.group_M[kept],
+                    side_M=reference.side_M[kept],
+                )
             )
+            for kept in (first, ~first)
         )
+        wanted = Wanted(wrong_names=0.02, ghosts=0.02)
         stated = promise.measured(own, wanted)
         limits = stated.thresholds
-        true = calibrate.rates_at(run_trials(table, limits.statistic, halves[1]), limits)
+        true = calibrate.rates_at(run_trials(other, limits.statistic), limits)
         promised += not promise.refusals(stated)
         inside += all(
             said.low <= is_so.share <= said.high
