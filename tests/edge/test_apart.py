@@ -23,7 +23,7 @@ from edge.record.store_gallery import StoredExemplar
 from .conftest import draw, save, tiny_manifest
 from .test_sightings import LIMITS, judge_of, put, see
 
-DIM = 32
+DIM = 48
 
 
 def drawn(num_animals, seed=0, visits=8):
@@ -53,12 +53,12 @@ def trials_of(reference, kept):
 
 
 def test_a_common_threshold_names_strangers_by_night_and_their_own_does_not():
-    """Calibrated on 30 animals with 120 visits by each light, put to 50 others."""
+    """Calibrated on 40 animals with 160 visits by each light, put to 40 others."""
     named = []
-    for seed in range(3):
+    for seed in range(4):
         reference = drawn(80, seed)
         first, others = (trials_of(reference, kept) for kept in (
-            reference.individual_M < 30, reference.individual_M >= 30))  # fmt: skip
+            reference.individual_M < 40, reference.individual_M >= 40))  # fmt: skip
         found = calibrate.measure(first, "vote", "gallery", calibrate.DEFAULT).thresholds
         assert [one.group for one in found.apart] == ["infrared", "day"]
         named.append([
@@ -68,7 +68,7 @@ def test_a_common_threshold_names_strangers_by_night_and_their_own_does_not():
         ])  # fmt: skip
     common_night, common_day, own_night, own_day = np.mean(named, axis=0)
     assert common_night > 0.15 and common_day < 0.08  # 10 % were wanted of either
-    assert own_night == pytest.approx(0.10, abs=0.05)
+    assert own_night == pytest.approx(0.10, abs=0.04)
     assert own_day == pytest.approx(0.10, abs=0.05)
     assert own_night < 0.75 * common_night
 

@@ -79,6 +79,17 @@ def test_trials_are_those_of_a_slow_comparison(flanks):
     assert trials.stranger_S == pytest.approx([one[2] for one in slow], abs=1e-5)
 
 
+def test_trials_by_vote_have_the_votes_without_the_group_and_without_its_animal():
+    table = tabulate(drawn(8, noise=2.0))
+    trials = run_trials(table, "vote")
+    assert trials.known_K == pytest.approx(table.vote_GI.max(axis=1))
+    assert trials.right_K.tolist() == (table.vote_GI.argmax(axis=1) == table.own_G).tolist()
+    others = table.stranger_vote_GI.copy()
+    assert np.isneginf(others[np.arange(len(others)), table.own_G]).all()
+    assert trials.stranger_S == pytest.approx(others.max(axis=1))
+    assert trials.taken_for_S.tolist() == others.argmax(axis=1).tolist()
+
+
 def test_part_of_a_table_is_the_table_of_that_part():
     reference = drawn(8, noise=2.0)
     kept = np.isin(reference.individual_M, [1, 4, 6])
