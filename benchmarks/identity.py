@@ -12,6 +12,7 @@ takes 3 seeds, `--full` 5 and the thresholds of the models, which need all train
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -25,13 +26,14 @@ from identity_open import Crops
 from numpy.typing import NDArray
 from runs import cell, read, write
 
+import trainer.data
 from edge import media
 from edge.calibrate import fit_statistic
 from edge.clusters import FILE_NAME, OUTLIER, read_clusters
 from edge.decide import Thresholds
 from edge.decoding.quality import measure
 from edge.pictures import Picture, read_collection
-from edge.preprocess import crop
+from edge.preprocess import InputSpec, crop
 from trainer.data import load_crops
 from trainer.evaluation.candidate import Candidate, open_candidate
 
@@ -126,20 +128,29 @@ def _embedded(data: Path, run: Path, file: Path, train: bool) -> Crops:
 
 
 def _embed(data: Path, candidate: Candidate, file: Path, train: bool) -> None:
-    collection = read_collection(data)
-    kept = tuple(one for one in collection.pictures if (one.split == "train") == train)
-    crops = load_crops(dataclasses.replace(collection, pictures=kept), candidate.spec, None)
+    crops, quality_N = _read_set(data, candidate.spec, train)
     pictures = [fact.picture for fact in crops.facts]
     temporary = file.with_suffix(".tmp.npz")
     np.savez(
         temporary,
         emb_ND=candidate.embed(crops.images_NHWC),
-        quality_N=np.array([_quality(one) for one in pictures]),
+        quality_N=quality_N,
         identity_N=np.array([one.identity for one in pictures]),
         event_N=np.array([f"{one.identity} {one.encounter or one.name}" for one in pictures]),
         split_N=np.array([one.split for one in pictures]),
     )
     temporary.replace(file)
+
+
+@functools.lru_cache(maxsize=2)
+def _read_set(
+    data: Path, spec: InputSpec, train: bool
+) -> tuple[trainer.data.Crops, NDArray[np.float64]]:
+    """Decoded once for all encoders, which is much of this benchmark's time."""
+    collection = read_collection(data)
+    kept = tuple(one for one in collection.pictures if (one.split == "train") == train)
+    crops = load_crops(dataclasses.replace(collection, pictures=kept), spec, None)
+    return crops, np.array([_quality(fact.picture) for fact in crops.facts])
 
 
 def _quality(picture: Picture) -> float:

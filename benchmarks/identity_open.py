@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import calibrate
-from edge.calibrate import Reference
 from edge.decide import Statistic, Thresholds, rank
+from edge.identity.trials import Reference
+from edge.identity.votes import votes
 
 FIXED = 0.5  # the cosine of (a)
 HELD_OUT = 0.3  # of the animals are never enrolled
@@ -48,6 +49,7 @@ class _Answers:
     """One row a query (frame or event)."""
 
     value_Q: NDArray[np.float64]
+    cosine_Q: NDArray[np.float64]  # to the best name
     right_Q: NDArray[np.bool_]  # the best name is the animal's own
     known_Q: NDArray[np.bool_]
     name_Q: NDArray[np.str_]
@@ -97,6 +99,7 @@ def _answers(gallery: Crops, queries: Crops, statistic: Statistic, unit: str) ->
     names, own_M = np.unique(gallery.identity_N, return_inverse=True)
     similarity_NM = queries.emb_ND @ gallery.emb_ND.T
     best_NI = np.stack([similarity_NM[:, own_M == one].max(axis=1) for one in range(len(names))], 1)
+    vote_NI = votes(similarity_NM, best_NI, gallery.emb_ND, own_M) if statistic == "vote" else None
     events, event_N = np.unique(queries.event_N, return_inverse=True)
     if unit == "frame":
         groups = [np.array([row]) for row in range(len(event_N))]
@@ -104,7 +107,12 @@ def _answers(gallery: Crops, queries: Crops, statistic: Statistic, unit: str) ->
         groups = [np.flatnonzero(event_N == one) for one in range(len(events))]
     weighted = unit == "event"
     rankings = [
-        rank(list(names), best_NI[rows], queries.quality_N[rows].tolist() if weighted else None)
+        rank(
+            list(names),
+            best_NI[rows],
+            queries.quality_N[rows].tolist() if weighted else None,
+            None if vote_NI is None else vote_NI[rows],
+        )
         for rows in groups
     ]
     first = np.array([rows[0] for rows in groups])
@@ -112,6 +120,7 @@ def _answers(gallery: Crops, queries: Crops, statistic: Statistic, unit: str) ->
     name_Q = np.array([one.individual_ids[0] for one in rankings])
     return _Answers(
         value_Q=np.array([one.value(statistic) for one in rankings]),
+        cosine_Q=np.array([one.similarities[0] for one in rankings]),
         right_Q=name_Q == queries.identity_N[first],
         known_Q=np.isin(queries.identity_N[first], names),
         name_Q=name_Q,
@@ -158,11 +167,11 @@ def _count_error(
     """How far the number of animals told is off, as a share of the true number.
 
     Told are the names given, and new ones: what is new joins a minted animal it is as similar to
-    as a match must be (the cosine at which names are given, where the statistic is a lead).
+    as a match must be (the median cosine of the names given, where another statistic decides).
     """
     cosine = thresholds.match
-    if thresholds.statistic == "lead":
-        cosine = float(np.median(answers.value_Q[named_Q])) if named_Q.any() else FIXED
+    if thresholds.statistic != "similarity":
+        cosine = float(np.median(answers.cosine_Q[named_Q])) if named_Q.any() else FIXED
     minted: list[NDArray[np.float32]] = []
     for emb_D in answers.emb_QD[new_Q]:
         if not minted or float((np.stack(minted) @ emb_D).max()) < cosine:

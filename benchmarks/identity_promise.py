@@ -7,9 +7,10 @@ from identity_open import Crops, reference_of
 from numpy.typing import NDArray
 
 from edge import calibrate
-from edge.calibrate import Reference, Wanted
+from edge.calibrate import Wanted
 from edge.gallery import gallery_doctor
 from edge.identity import promise
+from edge.identity.trials import Reference, run_trials, tabulate
 
 WANTED = (Wanted(wrong_names=0.02, ghosts=0.02), Wanted(wrong_names=0.05, ghosts=0.05))
 RATES = ("strangers_named", "known_misnamed", "known_called_new")
@@ -21,10 +22,7 @@ def halves(crops: Crops, seed: int) -> list[dict[str, str]]:
     order = np.random.default_rng(seed).permutation(np.unique(crops.identity_N))
     first_N = np.isin(crops.identity_N, order[: len(order) // 2])
     reference = reference_of(crops.of(first_N))
-    table, other = (
-        calibrate.tabulate(reference),
-        calibrate.tabulate(reference_of(crops.of(~first_N))),
-    )
+    table, other = tabulate(reference), tabulate(reference_of(crops.of(~first_N)))
     rows = []
     for wanted in WANTED:
         row = {"wanted": f"{wanted.wrong_names:g} / {wanted.ghosts:g}"}
@@ -34,8 +32,7 @@ def halves(crops: Crops, seed: int) -> list[dict[str, str]]:
             continue
         stated = promise.measured(table, wanted)
         limits = stated.thresholds
-        trials = calibrate.run_trials(other, limits.statistic)
-        true = calibrate.rates_at(trials, limits.statistic, "", limits.match, limits.new)
+        true = calibrate.rates_at(run_trials(other, limits.statistic), limits)
         refused = promise.refusals(stated)
         row |= {"promised": str(int(not refused)), "why": "; ".join(refused)}
         row |= {

@@ -1,31 +1,37 @@
 """Thresholds for the decision, measured on animals whose identity is known or guessed.
 
-Used on the device (the gallery's own animals) and by the exporter (pseudo-labels). Each group
-(one event of one animal) plays two parts: as itself, matched against its animal's other groups,
-and as a stranger, matched with its whole animal left out of the gallery. Whether the measured
-rates keep what a user asked for is said by edge/identity/promise.py.
+Used on the device (the gallery's own animals) and by the exporter (pseudo-labels), on visits that
+edge/identity/trials.py puts to the gallery. Whether the measured rates keep what a user asked for
+is said by edge/identity/promise.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.decide import NUM_RIVALS, Statistic, Thresholds
+from edge.decide import Apart, Group, Statistic, Thresholds
 from edge.identity import probability, rates
 from edge.identity.probability import Curve
 from edge.identity.rates import Rate
+from edge.identity.trials import Reference, Table, Trials, only, run_trials, tabulate
 
-STATISTICS: tuple[Statistic, ...] = ("similarity", "lead")
 MIN_INDIVIDUALS = 10
-_MAX_COMPARISONS = 100_000_000  # crops against exemplars; a sample of the groups beyond
-_MIN_GROUPS = 200  # in that sample
-_MAX_CROPS = 8  # of a group that are compared
-_BLOCK = 64  # groups that are compared at once
-_SEED = 0
+# Visits of a group in each part, for thresholds of its own: the rate kept at a threshold from N
+# visits varies by sqrt(r (1 - r) / N), which is 3 points at the default 10 % of 100 visits. With
+# fewer the group's own threshold errs as much as the common one does where groups differ.
+MIN_APART = 100
+_GROUPS: tuple[tuple[Group, str, int], ...] = (  # light first: it changes similarities most
+    ("infrared", "light", 1),
+    ("day", "light", -1),
+    ("left flank", "side", -1),
+    ("right flank", "side", 1),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,44 +43,6 @@ class Wanted:
 
 
 DEFAULT = Wanted(wrong_names=0.10, ghosts=0.05)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """Embeddings of known animals: one row an exemplar."""
-
-    emb_MD: NDArray[np.float32]
-    individual_M: NDArray[np.int64]  # 0 .. number of individuals - 1
-    group_M: NDArray[np.int64]  # the event an exemplar comes from; unique over individuals
-    side_M: NDArray[np.int64] | None = None  # -1 left, 1 right, 0 unknown; None: all unknown
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Similarity of G groups to I individuals: mean over frames of the best exemplar.
-
-    A group's own exemplars are left out; -inf where nothing is left to compare.
-    """
-
-    mean_GI: NDArray[np.float32]
-    own_G: NDArray[np.int64]  # column of the group's own individual
-    side_G: NDArray[np.int64]
-    individual_I: NDArray[np.int64]  # as in the reference
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trials:
-    """The statistic of each group as a known animal (K) and as a stranger (S)."""
-
-    known_K: NDArray[np.float64]  # only groups whose animal has another group
-    right_K: NDArray[np.bool_]  # whether the best individual is the right one
-    own_K: NDArray[np.int64]  # the individual, as in the reference
-    taken_for_K: NDArray[np.int64]  # the best individual
-    side_K: NDArray[np.int64]
-    stranger_S: NDArray[np.float64]
-    own_S: NDArray[np.int64]
-    taken_for_S: NDArray[np.int64]
-    side_S: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,29 +66,73 @@ def fit(reference: Reference, source: str, wanted: Wanted = DEFAULT) -> Threshol
 
 
 def calibrate(table: Table, source: str, wanted: Wanted) -> Calibration:
-    """Of similarity and lead, the one that names more known groups rightly at the same rates:
-    which one that is depends on the encoder."""
-    fits = [
-        measure(run_trials(table, statistic), statistic, source, wanted) for statistic in STATISTICS
-    ]
-    return max(fits, key=lambda one: one.known_named.share if one.known_named else 0.0)
+    """By votes: at the same share left to a person they name fewer wrongly than similarities."""
+    return measure(run_trials(table, "vote"), "vote", source, wanted)
 
 
 def fit_statistic(
     reference: Reference, statistic: Statistic, source: str, wanted: Wanted = DEFAULT
 ) -> Thresholds:
-    trials = run_trials(tabulate(reference), statistic)
+    trials = run_trials(tabulate(reference, with_votes=statistic == "vote"), statistic)
     return measure(trials, statistic, source, wanted).thresholds
 
 
 def measure(trials: Trials, statistic: Statistic, source: str, wanted: Wanted) -> Calibration:
     """The thresholds at the wanted rates, and the rates that these trials have at them."""
-    match, new = limits(trials, wanted)
-    measured = rates_at(trials, statistic, source, match, new)
-    return replace(measured, thresholds=replace(measured.thresholds, curve=_curve(trials)))
+    groups = [one for one, _, _ in _GROUPS if _suffices(of_group(trials, one), wanted)]
+    placed = place(trials, statistic, source, wanted, groups)
+    apart = (replace(one, curve=_curve(of_group(trials, one.group))) for one in placed.apart)
+    return rates_at(trials, replace(placed, curve=_curve(trials), apart=tuple(apart)))
 
 
-def limits(trials: Trials, wanted: Wanted) -> tuple[float, float]:
+def place(
+    trials: Trials, statistic: Statistic, source: str, wanted: Wanted, groups: Sequence[Group]
+) -> Thresholds:
+    """Thresholds at the wanted rates, those of these groups by themselves; no rates or curves."""
+    match, new = _limits(trials, wanted)
+    apart = []
+    for group in groups:
+        own = of_group(trials, group)
+        if len(own.stranger_S) and len(own.known_K):
+            own_match, own_new = _limits(own, wanted)
+            apart.append(Apart(group=group, match=own_match, new=own_new, curve=None))
+    return Thresholds(
+        statistic=statistic,
+        match=match,
+        new=new,
+        source=source,
+        wrong_name_rate=None,
+        false_new_rate=None,
+        named_rate=None,
+        misnamed_rate=None,
+        apart=tuple(apart),
+    )
+
+
+def of_group(trials: Trials, group: Group) -> Trials:
+    """The trials of visits of one group."""
+    _, kind, sign = next(one for one in _GROUPS if one[0] == group)
+    light = kind == "light"
+    return only(
+        trials,
+        (trials.light_K if light else trials.side_K) == sign,
+        (trials.light_S if light else trials.side_S) == sign,
+    )
+
+
+def visits_for_apart(wanted: Wanted) -> int:
+    """So many visits of a group it takes, as known and as strangers, for thresholds of its own."""
+    rates_wanted = (wanted.wrong_names, wanted.ghosts)
+    return max(MIN_APART, *(groups_needed(one) for one in rates_wanted))
+
+
+def _suffices(trials: Trials, wanted: Wanted) -> bool:
+    num_visits = min(len(trials.known_K), len(trials.stranger_S))
+    enough_animals = len(np.unique(trials.own_K)) >= MIN_INDIVIDUALS
+    return num_visits >= visits_for_apart(wanted) and enough_animals
+
+
+def _limits(trials: Trials, wanted: Wanted) -> tuple[float, float]:
     """(match threshold, new threshold) at the wanted rates."""
     wrong_K = np.where(trials.right_K, -np.inf, trials.known_K)
     match = max(
@@ -137,31 +149,27 @@ def limits(trials: Trials, wanted: Wanted) -> tuple[float, float]:
     return match, min(match, low)
 
 
-def rates_at(
-    trials: Trials, statistic: Statistic, source: str, match: float, new: float
-) -> Calibration:
-    """What these trials do at given thresholds; without a curve to probabilities."""
-    named_K = trials.known_K >= match
-    strangers_named = rates.measure(trials.stranger_S >= match, trials.own_S, trials.taken_for_S)
+def rates_at(trials: Trials, thresholds: Thresholds) -> Calibration:
+    """What these trials do at given thresholds, each at those of its group."""
+    match_K, new_K = levels(thresholds, trials.light_K, trials.side_K)
+    match_S, new_S = levels(thresholds, trials.light_S, trials.side_S)
+    named_K, named_S = trials.known_K >= match_K, trials.stranger_S >= match_S
+    new_of_K, new_of_S = trials.known_K < new_K, trials.stranger_S < new_S
+    strangers_named = rates.measure(named_S, trials.own_S, trials.taken_for_S)
     assert strangers_named is not None
     misnamed = rates.measure(named_K & ~trials.right_K, trials.own_K, trials.taken_for_K)
-    called_new = rates.measure(trials.known_K < new, trials.own_K)
+    called_new = rates.measure(new_of_K, trials.own_K)
     named = rates.measure(named_K & trials.right_K, trials.own_K)
-    value_N = np.concatenate([trials.known_K, trials.stranger_S])
-    own_N = np.concatenate([trials.own_K, trials.own_S])
-    reviewed = rates.measure((value_N < match) & (value_N >= new), own_N)
+    left_N = ~np.concatenate([named_K | new_of_K, named_S | new_of_S])
+    reviewed = rates.measure(left_N, np.concatenate([trials.own_K, trials.own_S]))
     assert reviewed is not None
     return Calibration(
-        thresholds=Thresholds(
-            statistic=statistic,
-            match=match,
-            new=new,
-            source=source,
+        thresholds=replace(
+            thresholds,
             wrong_name_rate=strangers_named.share,
             false_new_rate=called_new.share if called_new else None,
             named_rate=named.share if named else None,
             misnamed_rate=misnamed.share if misnamed else None,
-            curve=None,
         ),
         trials=trials,
         strangers_named=strangers_named,
@@ -170,6 +178,16 @@ def rates_at(
         known_named=named,
         reviewed=reviewed,
     )
+
+
+def levels(
+    thresholds: Thresholds, light_N: NDArray[np.int64], side_N: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(match threshold, new threshold) of each visit, by its group."""
+    of_kind = {kind: thresholds.of_visit(*kind) for kind in product((-1, 0, 1), (-1, 0, 1))}
+    kinds = list(zip(light_N.tolist(), side_N.tolist(), strict=True))
+    match_N = np.array([of_kind[one].match for one in kinds], np.float64)
+    return match_N, np.array([of_kind[one].new for one in kinds], np.float64)
 
 
 def groups_needed(rate: float) -> int:
@@ -205,85 +223,3 @@ def _curve(trials: Trials) -> Curve | None:
         np.concatenate([trials.right_K, np.zeros(len(trials.stranger_S), bool)]),
         np.concatenate([trials.own_K, trials.own_S]),
     )
-
-
-def tabulate(reference: Reference) -> Table:
-    """Every group against every individual; of a large gallery a sample of the groups, by seed."""
-    order = np.argsort(reference.individual_M, kind="stable")
-    individual_M, group_M = reference.individual_M[order], reference.group_M[order]
-    side_M = np.zeros(len(order), np.int64) if reference.side_M is None else reference.side_M[order]
-    emb_MD = reference.emb_MD[order]
-    individual_I, first_I = np.unique(individual_M, return_index=True)
-    groups = _sampled_groups(group_M)
-    mean_GI = np.empty((len(groups), len(individual_I)), np.float32)
-    for start in range(0, len(groups), _BLOCK):
-        block = groups[start : start + _BLOCK]
-        rows = np.concatenate(block)
-        similarity_NM = emb_MD[rows] @ emb_MD.T  # of many groups at once: a matrix product
-        similarity_NM[group_M[rows, None] == group_M] = -np.inf
-        if side_M[rows].any():  # the two sides of an animal are different pictures
-            similarity_NM[side_M[rows, None] * side_M == -1] = -np.inf
-        best_NI = np.maximum.reduceat(similarity_NM, first_I, axis=1)
-        ends = np.cumsum([len(one) for one in block])
-        for number, own_rows in enumerate(np.split(best_NI, ends[:-1])):
-            mean_GI[start + number] = own_rows.mean(axis=0)
-    own_M = np.searchsorted(individual_I, individual_M)
-    first_G = np.array([rows[0] for rows in groups], np.int64)
-    return Table(
-        mean_GI=mean_GI, own_G=own_M[first_G], side_G=side_M[first_G], individual_I=individual_I
-    )
-
-
-def run_trials(
-    table: Table, statistic: Statistic, column_J: NDArray[np.int64] | None = None
-) -> Trials:
-    """Every group in both parts; `column_J`: as if only these individuals were there."""
-    column_J = np.arange(len(table.individual_I)) if column_J is None else np.sort(column_J)
-    kept_G = np.isin(table.own_G, column_J)
-    mean_GJ = table.mean_GI[np.ix_(kept_G, column_J)]
-    own_G, side_G = np.searchsorted(column_J, table.own_G[kept_G]), table.side_G[kept_G]
-    row_G, individual_J = np.arange(len(own_G)), table.individual_I[column_J]
-    is_known_G = np.isfinite(mean_GJ[row_G, own_G])
-    best_G, known_G = mean_GJ.argmax(axis=1), _statistic(mean_GJ, statistic)
-    mean_GJ[row_G, own_G] = -np.inf
-    taken_G, stranger_G = mean_GJ.argmax(axis=1), _statistic(mean_GJ, statistic)
-    is_stranger_G = np.isfinite(stranger_G)
-    return Trials(
-        known_K=known_G[is_known_G],
-        right_K=(best_G == own_G)[is_known_G],
-        own_K=individual_J[own_G[is_known_G]],
-        taken_for_K=individual_J[best_G[is_known_G]],
-        side_K=side_G[is_known_G],
-        stranger_S=stranger_G[is_stranger_G],
-        own_S=individual_J[own_G[is_stranger_G]],
-        taken_for_S=individual_J[taken_G[is_stranger_G]],
-        side_S=side_G[is_stranger_G],
-    )
-
-
-def _sampled_groups(group_M: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Rows of each group that is tried, at most eight a group."""
-    rng = np.random.default_rng(_SEED)
-    order = np.argsort(group_M, kind="stable")
-    _, first_G = np.unique(group_M[order], return_index=True)
-    groups = [rows[:_MAX_CROPS] for rows in np.split(order, first_G[1:])]
-    limit = max(_MAX_COMPARISONS // max(len(group_M), 1), _MIN_GROUPS)
-    if sum(len(rows) for rows in groups) <= limit:
-        return groups
-    kept: list[NDArray[np.int64]] = []
-    for position in rng.permutation(len(groups)):
-        if len(kept) >= _MIN_GROUPS and sum(map(len, kept)) >= limit:
-            break
-        kept.append(groups[position])
-    return kept
-
-
-def _statistic(mean_GJ: NDArray[np.float32], statistic: Statistic) -> NDArray[np.float64]:
-    """As edge/decide.py does it for one ranking; -inf where a row has no individual."""
-    top_GJ = -np.sort(-mean_GJ, axis=1)[:, : 1 + NUM_RIVALS].astype(np.float64)
-    best_G, rival_GJ = top_GJ[:, 0], top_GJ[:, 1:]
-    if statistic == "similarity":
-        return np.asarray(best_G)
-    is_there_GJ = np.isfinite(rival_GJ)
-    sum_G = np.where(is_there_GJ, rival_GJ, 0.0).sum(axis=1)
-    return np.asarray(best_G - sum_G / np.maximum(is_there_GJ.sum(axis=1), 1))

@@ -7,7 +7,7 @@ mean over its usable frames, weighted by their quality, of its similarity to eac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,9 +16,19 @@ from numpy.typing import NDArray
 from edge.identity.probability import Curve
 
 DecisionKind = Literal["match", "new", "review", "unidentifiable"]
-Statistic = Literal["similarity", "lead"]
-NUM_RIVALS = 5  # the lead is measured against the mean of ranks 2 to 6
+Statistic = Literal["similarity", "vote"]
+Group = Literal["infrared", "day", "left flank", "right flank"]
 MIN_FRAMES_FOR_NEW = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """Thresholds of the visits of one group, where they suffice to be measured by themselves."""
+
+    group: Group
+    match: float
+    new: float
+    curve: Curve | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +44,49 @@ class Thresholds:
     named_rate: float | None  # known animals' events given their own name, where measured
     misnamed_rate: float | None  # known animals' events given another's name, where measured
     curve: Curve | None = None  # from the statistic to a probability, where measured
+    apart: tuple[Apart, ...] = ()  # the first that fits a visit counts for it
+
+    def of_visit(self, light: int, side: int) -> Thresholds:
+        """Those of its group, else the common ones; signs as `groups_of` takes them."""
+        groups = groups_of(light, side)
+        for one in self.apart:
+            if one.group in groups:
+                source = f"{self.source} ({one.group})"
+                return replace(
+                    self, match=one.match, new=one.new, curve=one.curve, source=source, apart=()
+                )
+        return self
+
+
+def groups_of(light: int, side: int) -> tuple[Group, ...]:
+    """`light`: 1 infrared, -1 day; `side`: -1 left, 1 right; 0: not known, or both alike."""
+    lights: dict[int, tuple[Group, ...]] = {1: ("infrared",), -1: ("day",), 0: ()}
+    sides: dict[int, tuple[Group, ...]] = {1: ("right flank",), -1: ("left flank",), 0: ()}
+    return lights[light] + sides[side]
+
+
+def prevailing(sign_N: Sequence[int] | NDArray[np.int64]) -> int:
+    """What most frames of a visit are, -1 or 1; 0 where as many are the one as the other."""
+    return int(np.sign(np.sum(sign_N)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Individuals by mean similarity, best first; both arrays have one entry an individual."""
+    """Individuals, best first, by mean vote where there are votes, else by mean similarity.
+
+    Each tuple has one entry an individual.
+    """
 
     individual_ids: tuple[str, ...]
     similarities: tuple[float, ...]
     num_frames: int  # usable frames behind the means
+    votes: tuple[float, ...] | None = None  # as edge/identity/votes.py counts them
 
     def value(self, statistic: Statistic) -> float:
-        return self.similarities[0] if statistic == "similarity" else lead(self.similarities)
+        if statistic == "vote":
+            assert self.votes is not None
+            return self.votes[0]
+        return self.similarities[0]
 
     @property
     def margin(self) -> float | None:
@@ -57,30 +98,24 @@ def rank(
     individual_ids: list[str],
     similarities_NI: NDArray[np.float32],
     quality_N: Sequence[float] | None = None,
+    vote_NI: NDArray[np.float32] | None = None,
 ) -> Ranking:
-    """Weighted mean over N frames of each individual's similarity, sorted.
+    """Weighted means over N frames of each individual's similarity, sorted; by votes, if given.
 
     Frames count by their quality, alike where none is given; ties keep the given order.
     """
     # Never quite nothing, so that frames of no quality still have a mean.
     given = np.ones(len(similarities_NI)) if quality_N is None else np.maximum(quality_N, 1e-3)
-    mean_I = (given / given.sum()) @ similarities_NI
-    order = np.argsort(-mean_I, kind="stable")
+    weight_N = given / given.sum()
+    mean_I = weight_N @ similarities_NI
+    vote_I = None if vote_NI is None else weight_N @ vote_NI
+    order = np.argsort(-(mean_I if vote_I is None else vote_I), kind="stable")
     return Ranking(
         individual_ids=tuple(individual_ids[i] for i in order),
         similarities=tuple(float(mean_I[i]) for i in order),
         num_frames=len(similarities_NI),
+        votes=None if vote_I is None else tuple(float(vote_I[i]) for i in order),
     )
-
-
-def lead(sorted_similarities: tuple[float, ...]) -> float:
-    """How far the best stands out: its similarity minus the mean of the next ranks.
-
-    A raw cosine shifts with light and encoder; the rivals shift with it, so their mean is the
-    zero that transfers. With a single individual there is no rival and the lead is the cosine.
-    """
-    rivals = sorted_similarities[1 : 1 + NUM_RIVALS]
-    return sorted_similarities[0] - (float(np.mean(rivals)) if rivals else 0.0)
 
 
 def decide(ranking: Ranking | None, thresholds: Thresholds | None) -> DecisionKind:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import calibrate
+from edge.identity.trials import Reference
 from edge.model import Decision
 
 NONE = Decision(
@@ -32,7 +33,7 @@ def fit(
     kept = label_N >= 0
     if not kept.any():
         return NONE
-    reference = calibrate.Reference(
+    reference = Reference(
         emb_MD=emb_ND[kept],
         individual_M=np.unique(label_N[kept], return_inverse=True)[1].astype(np.int64),
         group_M=_groups(label_N[kept], burst_N[kept]),

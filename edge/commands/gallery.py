@@ -34,6 +34,7 @@ from edge.gallery.enroll import Candidate, Enrolment, enroll, read_candidates
 from edge.gallery.gallery import explain, open_gallery
 from edge.gallery.gallery_state import Entry, GalleryState, Individual
 from edge.gallery.history import tell
+from edge.identity import lights
 from edge.identity.fitted import kept_thresholds
 from edge.record import store_log
 from edge.record.state import find_state, locked
@@ -106,6 +107,7 @@ def _enroll(
                 )
             _tell(done, candidates)
             _tell_lines("left out, as it lies in no individual's folder", found.nameless)
+            lights.look_at_exemplars(store)
             gallery = open_gallery(store, encoder.manifest)
             thresholds = kept_thresholds(store, gallery, encoder.manifest)
         finally:

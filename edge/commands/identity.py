@@ -15,7 +15,8 @@ from edge.decoding import quality
 from edge.errors import GalleryError, StateError
 from edge.gallery import coverage, gallery_doctor
 from edge.gallery.gallery import Gallery, fit_thresholds, keep_wanted_rates, open_gallery
-from edge.identity import plot, promise
+from edge.identity import lights, plot, promise
+from edge.identity.trials import tabulate
 from edge.record import store_gallery, store_identity
 from edge.record.state import StateFolder, find_state, locked
 from edge.record.store import open_reader, open_store
@@ -61,6 +62,7 @@ def _calibrate(
     with locked(folder):
         store = open_store(folder.database)
         try:
+            lights.look_at_exemplars(store)
             gallery, names = open_gallery(store, manifest), store_gallery.names(store)
             reference = gallery.reference()
             reason = promise.too_few(reference, wanted)
@@ -68,7 +70,7 @@ def _calibrate(
                 in_force = fit_thresholds(gallery, manifest)
                 source = in_force.source if in_force else "no thresholds: all is left to you"
                 raise GalleryError(f"{reason}; {_FALLBACK.format(source)}")
-            table = calibrate.tabulate(reference)
+            table = tabulate(reference)
             measured = promise.measured(table, wanted)
             if plot_file is not None:
                 _write(plot_file, plot.draw(measured))
@@ -79,12 +81,12 @@ def _calibrate(
             if reasons or overlapping:
                 instead = promise.instead_of(reference, table) if reasons else None
                 told = promise.refusal([*reasons, *filter(None, [overlapping])], wanted, instead)
-                raise GalleryError(f"{told}. {promise.paragraph(measured, len(by_row))}")
+                raise GalleryError(f"{told}. {promise.paragraph(measured, len(by_row), wanted)}")
             with store.transaction():
                 keep_wanted_rates(store, wanted)
         finally:
             store.close()
-    typer.echo(promise.paragraph(measured, len(by_row)))
+    typer.echo(promise.paragraph(measured, len(by_row), wanted))
 
 
 def _write(file: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.calibrate import Reference
+from edge.identity.trials import Reference
 
 TOLERATED_LOSS = 0.005  # of mAP; as the exporter's, below what one picture more or less changes
 _CHUNK = 256  # rows of similarities held at once

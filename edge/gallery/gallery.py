@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import calibrate
-from edge.calibrate import Reference, Wanted
-from edge.decide import NUM_RIVALS, Thresholds
+from edge.calibrate import Wanted
+from edge.decide import Thresholds
 from edge.errors import GalleryError
 from edge.events import EVENT_GAP_SECONDS, group_by_gap
+from edge.identity.trials import Reference
+from edge.identity.votes import NEAREST_ANIMALS, votes
 from edge.model import Manifest
 from edge.pictures import Flank
 from edge.record import store_gallery
@@ -26,9 +28,10 @@ from edge.record.store import Store, get_meta, put_meta
 from edge.record.store_gallery import StoredExemplar
 from edge.text import counted
 
-_SIDES: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
+SIDES: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
+LIGHT_SIGNS: dict[bool | None, int] = {False: -1, None: 0, True: 1}  # whether infrared
 _WANTED_KEY = "wanted_rates"  # in meta: what `edge-gallery calibrate` was asked for, and kept
-_MIN_CANDIDATES = 1 + NUM_RIVALS  # individuals a lead is made of
+_MIN_CANDIDATES = NEAREST_ANIMALS  # individuals that share a vote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,15 @@ class Matches:
 
     individual_ids: list[str]
     similarity_NI: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pictures:
+    """Of some of a gallery's individuals; `own_M` is their place in the list that was asked for."""
+
+    emb_MD: NDArray[np.float32]
+    flank_M: NDArray[np.object_]
+    own_M: NDArray[np.int64]
 
 
 class Gallery:
@@ -78,6 +90,37 @@ class Gallery:
             similarity_NI=_fill_gaps(similarity_NI[:, comparable]),
         )
 
+    def votes(
+        self,
+        emb_ND: NDArray[np.float32],
+        flanks: Sequence[Flank],
+        individual_ids: Sequence[str],
+        beside: Gallery | None = None,
+    ) -> NDArray[np.float32]:
+        """Votes [N, I] for these individuals, those a search has found, and then for those of
+        `beside`, whose pictures stand among theirs."""
+        parts = [self._pictures_of(individual_ids)]
+        if beside is not None:
+            parts.append(beside._pictures_of(beside.individual_ids))
+        emb_MD = np.concatenate([one.emb_MD for one in parts])
+        flank_M = np.concatenate([one.flank_M for one in parts])
+        own_M = np.concatenate([parts[0].own_M, *(len(individual_ids) + one.own_M
+                                                  for one in parts[1:])])  # fmt: skip
+        similarity_NM = emb_ND @ emb_MD.T
+        for row_M, flank in zip(similarity_NM, flanks, strict=True):
+            row_M[~_fits(flank, flank_M)] = -np.inf
+        num_animals = len(individual_ids) + (len(beside.individual_ids) if beside else 0)
+        best_IN = np.full((num_animals, len(emb_ND)), -np.inf, np.float32)
+        np.maximum.at(best_IN, own_M, similarity_NM.T)
+        return _fill_gaps(votes(similarity_NM, best_IN.T, emb_MD, own_M))
+
+    def _pictures_of(self, individual_ids: Sequence[str]) -> _Pictures:
+        number_of = {one: number for number, one in enumerate(individual_ids)}
+        number_I = np.array([number_of.get(one, -1) for one in self.individual_ids], np.int64)
+        own_M = number_I[self._individual_M]
+        rows = np.flatnonzero(own_M >= 0)
+        return _Pictures(emb_MD=self._emb_MD[rows], flank_M=self._flank_M[rows], own_M=own_M[rows])
+
     def _candidates(self, emb_ND: NDArray[np.float32]) -> NDArray[np.int64]:
         """Rows of the individuals among each crop's nearest exemplars, at least six a crop."""
         if not len(self):
@@ -97,7 +140,8 @@ class Gallery:
             emb_MD=self._emb_MD,
             individual_M=self._individual_M,
             group_M=np.array(_groups(self._exemplars), np.int64),
-            side_M=np.array([_SIDES[one.flank] for one in self._exemplars], np.int64),
+            side_M=np.array([SIDES[one.flank] for one in self._exemplars], np.int64),
+            light_M=np.array([LIGHT_SIGNS[one.infrared] for one in self._exemplars], np.int64),
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.calibrate import Reference
+from edge.identity.trials import Reference
 
 # Both measured on real cows with wrong labels and second names put in (docs/LOG.md).
 _LABEL_MARGIN = 0.10  # cosine by which another animal is closer than the own one

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.decide import NUM_RIVALS, Statistic, lead
+from edge.identity.votes import votes
 from edge.pictures import Flank
 from edge.record import store_gallery, store_provisional
 from edge.record.store import Store
 from edge.record.store_gallery import StoredExemplar
-from edge.record.store_provisional import Limits, ProvisionalFrame
+from edge.record.store_provisional import ProvisionalFrame
 
 _MAX_FRAMES = 8  # of a minted animal that are compared
 _SIDE: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
@@ -64,12 +64,17 @@ def proposals(store: Store) -> list[MergeProposal]:
     found: dict[frozenset[str], MergeProposal] = {}
     for minted in events:
         rows = np.flatnonzero(own_M[: len(frames)] == row_of[minted])[:_MAX_FRAMES]
-        similarity_I = _means(emb_MD, own_M, side_M, rows)
-        similarity_I[row_of[minted]] = -np.inf
-        best = int(np.argmax(similarity_I))
+        similarity_NM = emb_MD[rows] @ emb_MD.T
+        similarity_NM[side_M[rows, None] * side_M == -1] = -np.inf
+        similarity_NM[:, own_M == row_of[minted]] = -np.inf
+        best_NI = _best(similarity_NM, own_M)
+        similarity_I = value_I = best_NI.mean(axis=0)
+        if limits.statistic == "vote":
+            value_I = votes(similarity_NM, best_NI, emb_MD, own_M).mean(axis=0)
+        best = int(np.argmax(value_I))
         other = animals[best]
         apart = bool(events[minted] & events.get(other, set()))
-        if apart or not _not_new(similarity_I, limits):
+        if apart or not value_I[best] >= limits.new:
             continue
         proposal = MergeProposal(
             one_id=minted,
@@ -82,30 +87,11 @@ def proposals(store: Store) -> list[MergeProposal]:
     return sorted(found.values(), key=lambda one: (-one.similarity, one.one_name))
 
 
-def _means(
-    emb_MD: NDArray[np.float32],
-    own_M: NDArray[np.int64],
-    side_M: NDArray[np.int64],
-    rows: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Mean over these rows of the best fitting picture of each animal; -inf where none fits."""
-    similarity_NM = emb_MD[rows] @ emb_MD.T
-    similarity_NM[side_M[rows, None] * side_M == -1] = -np.inf
-    best_NI = np.full((len(rows), int(own_M.max()) + 1), -np.inf)
-    for best_I, row_M in zip(best_NI, similarity_NM, strict=True):
-        np.maximum.at(best_I, own_M, row_M)
-    return np.asarray(best_NI.mean(axis=0))
-
-
-def _not_new(similarity_I: NDArray[np.float64], limits: Limits) -> bool:
-    ranked = sorted((float(one) for one in similarity_I if np.isfinite(one)), reverse=True)
-    if not ranked:
-        return False
-    return _value(tuple(ranked[: 1 + NUM_RIVALS]), limits.statistic) >= limits.new
-
-
-def _value(ranked: tuple[float, ...], statistic: Statistic) -> float:
-    return ranked[0] if statistic == "similarity" else lead(ranked)
+def _best(similarity_NM: NDArray[np.float32], own_M: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Each row's best fitting picture of each animal; -inf where none fits."""
+    best_IN = np.full((int(own_M.max()) + 1, len(similarity_NM)), -np.inf, np.float32)
+    np.maximum.at(best_IN, own_M, similarity_NM.T)
+    return np.asarray(best_IN.T)
 
 
 def _unit_rows(embeddings: list[NDArray[np.float16]]) -> NDArray[np.float32]:

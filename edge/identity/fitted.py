@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from typing import Any
 
-from edge.decide import Thresholds
+from edge.decide import Apart, Thresholds
 from edge.gallery.gallery import Gallery, fit_thresholds
 from edge.identity.probability import Curve
 from edge.model import Manifest
 from edge.record.store import Store, get_meta, put_meta
 
 _KEY = "fitted_thresholds"  # in meta
-_RULES = 1  # raised whenever thresholds are fitted in another way
+_RULES = 2  # raised whenever thresholds are fitted in another way
 
 
 def kept_thresholds(store: Store, gallery: Gallery, manifest: Manifest) -> Thresholds | None:
@@ -32,14 +33,18 @@ def kept_thresholds(store: Store, gallery: Gallery, manifest: Manifest) -> Thres
     return thresholds
 
 
-def _from_json(content: dict[str, object] | None) -> Thresholds | None:
+def _from_json(content: dict[str, Any] | None) -> Thresholds | None:
     if content is None:
         return None
-    curve = content.pop("curve")
-    if isinstance(curve, dict):
-        points = {name: tuple(curve.pop(name)) for name in ("value_P", "probability_P")}
-        return Thresholds(**content, curve=Curve(**curve, **points))  # type: ignore[arg-type]
-    return Thresholds(**content, curve=None)  # type: ignore[arg-type]
+    apart = [Apart(**one | {"curve": _curve(one["curve"])}) for one in content["apart"]]
+    return Thresholds(**content | {"curve": _curve(content["curve"]), "apart": tuple(apart)})
+
+
+def _curve(content: dict[str, Any] | None) -> Curve | None:
+    if content is None:
+        return None
+    points = {name: tuple(content[name]) for name in ("value_P", "probability_P")}
+    return Curve(**content | points)
 
 
 def _digest(gallery: Gallery, manifest: Manifest) -> str:
@@ -54,6 +59,7 @@ def _digest(gallery: Gallery, manifest: Manifest) -> str:
         reference.individual_M,
         reference.group_M,
         reference.side_M,
+        reference.light_M,
     ):
         assert array is not None
         sha.update(array.tobytes())

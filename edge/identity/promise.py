@@ -7,23 +7,28 @@ points wide and no more than half of the visits are left to a person.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
 from edge import calibrate
-from edge.calibrate import Calibration, Reference, Table, Wanted
-from edge.decide import Thresholds
+from edge.calibrate import Calibration, Wanted
+from edge.decide import Group, Thresholds
 from edge.identity import rates, transfer
 from edge.identity.rates import Rate
+from edge.identity.trials import Reference, Table
 from edge.text import counted
 
 MAX_WIDTH = 0.10  # of a 95 % interval
 MAX_REVIEWED = 0.50  # of all visits
 _RATES = (0.01, 0.02, 0.03, 0.05, 0.10)  # tried in the place of one that is refused
-_SIDES = {-1: "left flank", 1: "right flank"}
-_ENOUGH_APART = 60  # events of a flank, to tell its rates apart
+_GROUPS: dict[Group, str] = {
+    "infrared": "by infrared light",
+    "day": "by daylight",
+    "left flank": "of the left flank",
+    "right flank": "of the right flank",
+}
+_ENOUGH_TO_TELL = 60  # visits of a group, to tell its rates apart
 
 
 def too_few(reference: Reference, wanted: Wanted) -> str | None:
@@ -107,21 +112,24 @@ def overlap(
     Two enrolled animals overlap where visits of the one would newly be named as the other.
     """
     asked, trials = calibration.thresholds, calibration.trials
-    if in_force is None or in_force.statistic != asked.statistic or asked.match >= in_force.match:
+    if in_force is None or in_force.statistic != asked.statistic:
         return None
-    between = (trials.known_K >= asked.match) & (trials.known_K < in_force.match)
+    asked_K, _ = calibrate.levels(asked, trials.light_K, trials.side_K)
+    force_K, _ = calibrate.levels(in_force, trials.light_K, trials.side_K)
+    between = (trials.known_K >= asked_K) & (trials.known_K < force_K)
     wrong = np.flatnonzero(between & ~trials.right_K)
     if not len(wrong):
         return None
-    own, other = int(trials.own_K[wrong[0]]), int(trials.taken_for_K[wrong[0]])
+    first = int(wrong[0])
+    own, other = int(trials.own_K[first]), int(trials.taken_for_K[first])
     return (
-        f"the threshold would fall from {in_force.match:.3f} to {asked.match:.3f}, and "
+        f"the threshold would fall from {force_K[first]:.3f} to {asked_K[first]:.3f}, and "
         f"{counted(len(wrong), 'visit')} of enrolled animals would newly get another's name, such "
         f"as {names[own]} that of {names[other]}: look at them with `edge-gallery doctor` first"
     )
 
 
-def paragraph(calibration: Calibration, num_individuals: int) -> str:
+def paragraph(calibration: Calibration, num_individuals: int, wanted: Wanted) -> str:
     """What to expect, as one would tell a biologist."""
     thresholds = calibration.thresholds
     sentences = [
@@ -145,46 +153,39 @@ def paragraph(calibration: Calibration, num_individuals: int) -> str:
             f"Probabilities are {curve.form}, which had the lower log loss on animals left out "
             f"({curve.log_loss:.3f} against {curve.other_log_loss:.3f})."
         )
-    return " ".join(sentences + _by_side(calibration))
+    return " ".join([*sentences, *_by_group(calibration, wanted)])
 
 
-def _by_side(calibration: Calibration) -> list[str]:
-    """The rates of each flank, where it has events enough."""
+def _by_group(calibration: Calibration, wanted: Wanted) -> list[str]:
+    """What is known of each group, and whether it has thresholds of its own."""
     found = []
-    for side, name in _SIDES.items():
-        apart = only_side(calibration, side)
-        if apart is not None:
+    own = {one.group: one for one in calibration.thresholds.apart}
+    for group, words in _GROUPS.items():
+        trials = calibrate.of_group(calibration.trials, group)
+        num_visits = min(len(trials.known_K), len(trials.stranger_S))
+        if not num_visits:
+            continue
+        if group in own:
             found.append(
-                f"On the {name} alone {_of(apart.strangers_named)} of 100 strangers get a name"
-                + (
-                    f" and {_of(apart.known_called_new)} of 100 known animals are called new."
-                    if apart.known_called_new
-                    else "."
-                )
+                f"Visits {words} have thresholds of their own: {own[group].match:.3f} and "
+                f"{own[group].new:.3f}, from {counted(num_visits, 'visit')}."
             )
+        else:
+            found.append(
+                f"Visits {words} go by the common thresholds: {counted(num_visits, 'visit')} "
+                f"can be tried, {calibrate.visits_for_apart(wanted)} of "
+                f"{calibrate.MIN_INDIVIDUALS} animals are needed for thresholds of their own."
+            )
+        if num_visits >= _ENOUGH_TO_TELL:
+            found.append(_rates_of(calibrate.rates_at(trials, calibration.thresholds)))
     return found
 
 
-def only_side(calibration: Calibration, side: int) -> Calibration | None:
-    """The same thresholds on the events of one flank; None where these are too few."""
-    trials, thresholds = calibration.trials, calibration.thresholds
-    of_known, of_stranger = trials.side_K == side, trials.side_S == side
-    if min(of_known.sum(), of_stranger.sum()) < _ENOUGH_APART:
-        return None
-    apart = replace(
-        trials,
-        known_K=trials.known_K[of_known],
-        right_K=trials.right_K[of_known],
-        own_K=trials.own_K[of_known],
-        taken_for_K=trials.taken_for_K[of_known],
-        side_K=trials.side_K[of_known],
-        stranger_S=trials.stranger_S[of_stranger],
-        own_S=trials.own_S[of_stranger],
-        taken_for_S=trials.taken_for_S[of_stranger],
-        side_S=trials.side_S[of_stranger],
-    )
-    return calibrate.rates_at(
-        apart, thresholds.statistic, thresholds.source, thresholds.match, thresholds.new
+def _rates_of(group: Calibration) -> str:
+    assert group.known_called_new is not None
+    return (
+        f"Of 100 of these {_of(group.strangers_named)} strangers get a name, and "
+        f"{_of(group.known_called_new)} known animals are called new."
     )
 
 

@@ -12,9 +12,19 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.decide import DecisionKind, Ranking, Thresholds, decide, probability, rank
+from edge.decide import (
+    DecisionKind,
+    Ranking,
+    Thresholds,
+    decide,
+    prevailing,
+    probability,
+    rank,
+)
 from edge.events import group_by_gap, split_animals
-from edge.gallery.gallery import Gallery, Matches
+from edge.gallery.gallery import LIGHT_SIGNS, SIDES, Gallery, Matches
+from edge.identity import lights
+from edge.pictures import Flank
 from edge.record import store_events, store_log, store_provisional
 from edge.record.store import Store, new_id
 from edge.record.store_events import EventDetection, Nearest, NewObservation
@@ -171,13 +181,14 @@ class _Animal:
 
 def _decide_animal(store: Store, judge: Judge, animal: _Animal) -> None:
     usable = animal.usable
+    judge = _of_visit(store, judge, usable)
+    look: _Look | None = None
     ranking: Ranking | None = None
     nearest_of: dict[str, Nearest] = {}
     if usable:
-        emb_ND = _embeddings(usable, judge)
-        matches = judge.gallery.search(emb_ND, [one.flank for one in usable])
-        ranking = rank(matches.individual_ids, matches.similarity_NI, _qualities(usable))
-        nearest_of = _nearest_of_each(usable, matches)
+        look = _look(usable, judge)
+        ranking = _rank(look, judge)
+        nearest_of = _nearest_of_each(usable, look.matches)
     known = ranking is not None and bool(ranking.individual_ids)
     decision = decide(ranking, judge.thresholds)
     verdict = _Verdict(
@@ -190,8 +201,8 @@ def _decide_animal(store: Store, judge: Judge, animal: _Animal) -> None:
             else None
         ),
     )
-    if ranking is not None and decision in {"new", "review"} and judge.thresholds:
-        verdict = _among_provisional(store, judge, animal, ranking, verdict)
+    if look is not None and decision in {"new", "review"} and judge.thresholds:
+        verdict = _among_provisional(store, judge, animal, look, verdict)
     store_events.add_observation(
         store,
         NewObservation(
@@ -222,8 +233,54 @@ class _Verdict:
     value: float | None  # of the thresholds' statistic
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """An animal's usable frames, and the named individuals they are most like."""
+
+    emb_ND: NDArray[np.float32]
+    flanks: list[Flank]
+    qualities: list[float]
+    matches: Matches
+
+
+def _of_visit(store: Store, judge: Judge, usable: list[EventDetection]) -> Judge:
+    """With the thresholds of this visit's light and flank, where these are apart."""
+    if judge.thresholds is None or not judge.thresholds.apart:
+        return judge
+    crops = [one.crop for one in usable if one.crop]
+    light = prevailing([LIGHT_SIGNS[one] for one in lights.of_crops(store, crops).values()])
+    side = prevailing([SIDES[one.flank] for one in usable])
+    return replace(judge, thresholds=judge.thresholds.of_visit(light, side))
+
+
+def _look(usable: list[EventDetection], judge: Judge) -> _Look:
+    emb_ND = np.stack([_embedding(one.embedding, judge.gallery.embedding_dim) for one in usable])
+    flanks = [one.flank for one in usable]
+    return _Look(
+        emb_ND=emb_ND,
+        flanks=flanks,
+        # A detection whose quality was not measured counts as one as good as can be.
+        qualities=[1.0 if one.quality is None else one.quality for one in usable],
+        matches=judge.gallery.search(emb_ND, flanks),
+    )
+
+
+def _rank(look: _Look, judge: Judge, beside: Gallery | None = None) -> Ranking:
+    """By the thresholds' statistic; with the one individual of `beside` among the named ones."""
+    ids, similarity_NI = look.matches.individual_ids, look.matches.similarity_NI
+    by_vote = judge.thresholds is not None and judge.thresholds.statistic == "vote"
+    vote_NI = None
+    if by_vote and (ids or beside):
+        vote_NI = judge.gallery.votes(look.emb_ND, look.flanks, ids, beside)
+    if beside is not None:
+        others = beside.search(look.emb_ND, look.flanks)
+        ids = [*ids, *others.individual_ids]
+        similarity_NI = np.concatenate([similarity_NI, others.similarity_NI], axis=1)
+    return rank(ids, similarity_NI, look.qualities, vote_NI)
+
+
 def _among_provisional(
-    store: Store, judge: Judge, animal: _Animal, ranking: Ranking, verdict: _Verdict
+    store: Store, judge: Judge, animal: _Animal, look: _Look, verdict: _Verdict
 ) -> _Verdict:
     """Whether it is an animal that was minted in another event; else perhaps one to mint.
 
@@ -231,14 +288,15 @@ def _among_provisional(
     takes a visit from a named one; and it is held to the same thresholds.
     """
     assert judge.thresholds is not None
-    others = _rank_provisional(store, judge, animal)
-    if others is not None:
-        joint = _joint(others, ranking)
+    nearest = _nearest_provisional(store, judge, animal, look)
+    if nearest is not None:
+        joint = _rank(look, judge, nearest)
         value = joint.value(judge.thresholds.statistic)
-        if value >= judge.thresholds.match and _is_best(others, ranking):
+        is_best = joint.individual_ids[0] in nearest.individual_ids
+        if value >= judge.thresholds.match and is_best:
             return _Verdict(
                 decision="match",
-                individual_id=others.individual_ids[0],
+                individual_id=joint.individual_ids[0],
                 nearest=_nearest(joint),
                 value=value,
             )
@@ -249,37 +307,12 @@ def _among_provisional(
     return replace(verdict, individual_id=animal.provisional_id or _mint(store, animal))
 
 
-def _is_best(others: Ranking, ranking: Ranking) -> bool:
-    return not ranking.individual_ids or others.similarities[0] > ranking.similarities[0]
-
-
-def _joint(others: Ranking, ranking: Ranking) -> Ranking:
-    """The best provisional individual among the named ones, as its own lead is measured."""
-    pairs = sorted(
-        [
-            (others.similarities[0], others.individual_ids[0]),
-            *zip(ranking.similarities, ranking.individual_ids, strict=True),
-        ],
-        key=lambda pair: -pair[0],
-    )
-    return Ranking(
-        individual_ids=tuple(one[1] for one in pairs),
-        similarities=tuple(one[0] for one in pairs),
-        num_frames=ranking.num_frames,
-    )
-
-
-def _rank_provisional(store: Store, judge: Judge, animal: _Animal) -> Ranking | None:
-    """Provisional individuals by their frames of other events; None where there is none."""
+def _nearest_provisional(
+    store: Store, judge: Judge, animal: _Animal, look: _Look
+) -> Gallery | None:
+    """The most similar provisional individual, by its frames of other events; None: none fits."""
     known = set(judge.gallery.individual_ids)
     frames = [
-        one
-        for one in store_provisional.frames(store, judge.encoder_id, animal.event_id)
-        if one.individual_id not in known
-    ]
-    if not frames:
-        return None
-    exemplars = [
         StoredExemplar(
             individual_id=one.individual_id,
             flank=one.flank,
@@ -287,29 +320,23 @@ def _rank_provisional(store: Store, judge: Judge, animal: _Animal) -> Ranking | 
             captured_at=None,
             embedding=one.embedding,
         )
-        for one in frames
+        for one in store_provisional.frames(store, judge.encoder_id, animal.event_id)
+        if one.individual_id not in known
     ]
-    usable = animal.usable
-    matches = Gallery(exemplars, judge.gallery.embedding_dim).search(
-        _embeddings(usable, judge), [one.flank for one in usable]
-    )
-    found = rank(matches.individual_ids, matches.similarity_NI, _qualities(usable))
-    return found if found.individual_ids else None
+    if not frames:
+        return None
+    dim = judge.gallery.embedding_dim
+    matches = Gallery(frames, dim).search(look.emb_ND, look.flanks)
+    if not matches.individual_ids:
+        return None
+    first = rank(matches.individual_ids, matches.similarity_NI, look.qualities).individual_ids[0]
+    return Gallery([one for one in frames if one.individual_id == first], dim)
 
 
 def _mint(store: Store, animal: _Animal) -> str:
     seen = min(one.captured_at for one in animal.members)
     name = store_provisional.free_name(store, seen, animal.observation_id)
     return store_log.mint(store, name, store_provisional.WHO)
-
-
-def _embeddings(usable: list[EventDetection], judge: Judge) -> NDArray[np.float32]:
-    return np.stack([_embedding(one.embedding, judge.gallery.embedding_dim) for one in usable])
-
-
-def _qualities(usable: list[EventDetection]) -> list[float]:
-    """Of a detection whose quality was not measured: as good as can be."""
-    return [1.0 if one.quality is None else one.quality for one in usable]
 
 
 def _nearest_of_each(usable: list[EventDetection], matches: Matches) -> dict[str, Nearest]:

@@ -14,8 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from edge import calibrate
-from edge.calibrate import Calibration, Table, Wanted
+from edge.calibrate import Calibration, Wanted
 from edge.identity.rates import Rate
+from edge.identity.trials import Table, run_trials
 
 _HALVINGS = 40
 _SEED = 0
@@ -41,15 +42,15 @@ def widen(calibration: Calibration, table: Table, wanted: Wanted) -> Calibration
 
 def _halvings(calibration: Calibration, table: Table, wanted: Wanted) -> Iterator[Calibration]:
     thresholds = calibration.thresholds
-    statistic = thresholds.statistic
+    statistic, source = thresholds.statistic, thresholds.source
+    groups = [one.group for one in thresholds.apart]
     rng = np.random.default_rng(_SEED)
     for _ in range(_HALVINGS):
         column_I = rng.permutation(len(table.individual_I))
         half = len(column_I) // 2
-        first = calibrate.run_trials(table, statistic, column_I[:half])
-        second = calibrate.run_trials(table, statistic, column_I[half:])
-        match, new = calibrate.limits(first, wanted)
-        yield calibrate.rates_at(second, statistic, thresholds.source, match, new)
+        first = run_trials(table, statistic, column_I[:half])
+        second = run_trials(table, statistic, column_I[half:])
+        yield calibrate.rates_at(second, calibrate.place(first, statistic, source, wanted, groups))
 
 
 def _widened(rate: Rate | None, others: Sequence[Rate | None]) -> Rate | None:

@@ -25,7 +25,7 @@ from edge.record.store_errors import ADVICE, as_state_error
 from edge.record.store_schema import get_meta as get_meta
 from edge.record.store_schema import put_meta as put_meta
 
-SCHEMA_VERSION = 7  # the last of the steps in schema
+SCHEMA_VERSION = 8  # the last of the steps in schema
 DECISIONS_KEY = "decisions"  # in meta: what the thresholds in force mean, as a sentence
 # A commit writes whole pages: at a picture a commit, 4 KB pages are 141 KB a picture, these 51.
 PAGE_BYTES = 1024

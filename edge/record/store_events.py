@@ -41,6 +41,7 @@ class EventDetection:
     flank: Flank
     quality: float | None
     centre: tuple[float, float]  # of its box, as fractions of the picture
+    crop: str | None
     embedding: NDArray[np.float16] | None
 
 
@@ -158,7 +159,7 @@ def event_detections(store: Store, event_id: str, encoder_id: str) -> list[Event
         "SELECT detection_id, sha256 || coalesce(':' || frame_ms, ''), observation_id, "
         "EXISTS (SELECT 1 FROM review WHERE review.observation_id = detection.observation_id), "
         "captured_at, coalesce(frame_ms, 0), flank, quality, x + detection.width / 2, "
-        "y + detection.height / 2, coalesce(iif(encoder_id = ?2, embedding, NULL), "
+        "y + detection.height / 2, crop, coalesce(iif(encoder_id = ?2, embedding, NULL), "
         "(SELECT other.embedding FROM detection_embedding AS other WHERE "
         "other.detection_id = detection.detection_id AND other.encoder_id = ?2)) "
         "FROM detection JOIN media USING (sha256) "
@@ -175,6 +176,7 @@ def event_detections(store: Store, event_id: str, encoder_id: str) -> list[Event
             flank=flank,
             quality=quality,
             centre=(x, y),
+            crop=crop,
             embedding=None if embedding is None else np.frombuffer(embedding, "<f2"),
         )
         for (
@@ -188,6 +190,7 @@ def event_detections(store: Store, event_id: str, encoder_id: str) -> list[Event
             quality,
             x,
             y,
+            crop,
             embedding,
         ) in rows
     ]

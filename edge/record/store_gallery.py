@@ -25,6 +25,7 @@ class StoredExemplar:
     encounter: str | None
     captured_at: datetime | None
     embedding: NDArray[np.float16]
+    infrared: bool | None = None  # None: not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,9 @@ def exemplars(store: Store, encoder_id: str) -> list[StoredExemplar]:
     A crop that an animal has twice (its own and a merged one's) counts once.
     """
     rows = store.execute(
-        "SELECT individual_id, flank, encounter, captured_at, embedding, min(exemplar_id) "
-        "FROM exemplar JOIN individual USING (individual_id) "
+        "SELECT individual_id, flank, encounter, captured_at, embedding, infrared, "
+        "min(exemplar_id) FROM exemplar JOIN individual USING (individual_id) "
+        "LEFT JOIN crop_light USING (crop) "
         "JOIN exemplar_embedding USING (exemplar_id) "
         "WHERE encoder_id = ? AND status = 'living' "
         "GROUP BY individual_id, sha256, x, y, width, height ORDER BY min(exemplar_id)",
@@ -62,8 +64,9 @@ def exemplars(store: Store, encoder_id: str) -> list[StoredExemplar]:
             encounter=encounter,
             captured_at=datetime.fromisoformat(captured_at) if captured_at else None,
             embedding=np.frombuffer(embedding, "<f2"),
+            infrared=None if infrared is None else bool(infrared),
         )
-        for individual_id, flank, encounter, captured_at, embedding, _ in rows
+        for individual_id, flank, encounter, captured_at, embedding, infrared, _ in rows
     ]
 
 

@@ -17,6 +17,7 @@ from edge.detection.boxes_file import BoxesFile
 from edge.encoder import Encoder
 from edge.errors import ConfigError, InputError
 from edge.gallery.gallery import Gallery, explain, open_gallery
+from edge.identity import lights
 from edge.identity.fitted import kept_thresholds
 from edge.identity.sightings import Judge
 from edge.intake.inbox import Inbox
@@ -177,6 +178,7 @@ def _require_apart(inbox: Path, folder: StateFolder) -> None:
 
 def _judge(store: Store, encoder: Encoder, settings: Settings, log: Log) -> Judge:
     manifest = encoder.manifest
+    lights.look_at_exemplars(store)
     known = open_gallery(store, manifest)
     thresholds = kept_thresholds(store, known, manifest)
     log(

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from edge import calibrate
-from edge.calibrate import Reference, Wanted, tabulate
+from edge.calibrate import Wanted
 from edge.decide import Ranking, Thresholds
 from edge.decide import probability as probability_of
 from edge.identity import plot, probability, promise, rates
+from edge.identity import trials as tried
+from edge.identity.trials import Reference, run_trials, tabulate
 
 DIM = 48
 
@@ -70,11 +72,22 @@ def slow_trials(reference):
 @pytest.mark.parametrize("flanks", [False, True])
 def test_trials_are_those_of_a_slow_comparison(flanks):
     reference = drawn(5, events_each=4, noise=2.0, flanks=flanks)
-    trials = calibrate.run_trials(tabulate(reference), "similarity")
+    trials = run_trials(tabulate(reference), "similarity")
     slow = slow_trials(reference)
     assert trials.known_K == pytest.approx([one[0] for one in slow], abs=1e-5)
     assert trials.right_K.tolist() == [one[1] for one in slow]
     assert trials.stranger_S == pytest.approx([one[2] for one in slow], abs=1e-5)
+
+
+def test_trials_by_vote_have_the_votes_without_the_group_and_without_its_animal():
+    table = tabulate(drawn(8, noise=2.0))
+    trials = run_trials(table, "vote")
+    assert trials.known_K == pytest.approx(table.vote_GI.max(axis=1))
+    assert trials.right_K.tolist() == (table.vote_GI.argmax(axis=1) == table.own_G).tolist()
+    others = table.stranger_vote_GI.copy()
+    assert np.isneginf(others[np.arange(len(others)), table.own_G]).all()
+    assert trials.stranger_S == pytest.approx(others.max(axis=1))
+    assert trials.taken_for_S.tolist() == others.argmax(axis=1).tolist()
 
 
 def test_part_of_a_table_is_the_table_of_that_part():
@@ -86,8 +99,8 @@ def test_part_of_a_table_is_the_table_of_that_part():
         group_M=reference.group_M[kept],
         side_M=reference.side_M[kept],
     )
-    of_part = calibrate.run_trials(tabulate(part), "lead")
-    of_all = calibrate.run_trials(tabulate(reference), "lead", np.array([1, 4, 6]))
+    of_part = run_trials(tabulate(part), "similarity")
+    of_all = run_trials(tabulate(reference), "similarity", np.array([1, 4, 6]))
     for field in dataclasses.fields(of_part):
         assert np.array_equal(getattr(of_part, field.name), getattr(of_all, field.name))
 
@@ -108,22 +121,21 @@ def test_rates_stated_on_half_of_the_animals_hold_on_the_other_half():
     for seed in range(5):
         reference = drawn(120, noise=1.2, seed=seed, flanks=True)
         first = reference.individual_M < 60
-        table = tabulate(reference)
-        halves = [np.flatnonzero(np.isin(np.arange(120), np.unique(reference.individual_M[kept])))
-                  for kept in (first, ~first)]  # fmt: skip
-        wanted = Wanted(wrong_names=0.02, ghosts=0.02)
-        own = tabulate(
-            Reference(
-                emb_MD=reference.emb_MD[first],
-                individual_M=reference.individual_M[first],
-                group_M=reference.group_M[first],
-                side_M=reference.side_M[first],
+        own, other = (
+            tabulate(
+                Reference(
+                    emb_MD=reference.emb_MD[kept],
+                    individual_M=reference.individual_M[kept],
+                    group_M=reference.group_M[kept],
+                    side_M=reference.side_M[kept],
+                )
             )
+            for kept in (first, ~first)
         )
+        wanted = Wanted(wrong_names=0.02, ghosts=0.02)
         stated = promise.measured(own, wanted)
         limits = stated.thresholds
-        trials = calibrate.run_trials(table, limits.statistic, halves[1])
-        true = calibrate.rates_at(trials, limits.statistic, "", limits.match, limits.new)
+        true = calibrate.rates_at(run_trials(other, limits.statistic), limits)
         promised += not promise.refusals(stated)
         inside += all(
             said.low <= is_so.share <= said.high
@@ -179,8 +191,8 @@ def test_no_error_seen_is_not_no_error():
 
 def test_a_large_gallery_is_sampled_and_a_small_one_is_not(monkeypatch):
     reference = drawn(30)
-    monkeypatch.setattr(calibrate, "_MAX_COMPARISONS", 100)
-    monkeypatch.setattr(calibrate, "_MIN_GROUPS", 25)
+    monkeypatch.setattr(tried, "_MAX_COMPARISONS", 100)
+    monkeypatch.setattr(tried, "_MIN_GROUPS", 25)
     assert len(tabulate(reference).own_G) == 25
     monkeypatch.undo()
     assert len(tabulate(reference).own_G) == 180
@@ -218,7 +230,7 @@ def test_lowering_the_threshold_where_two_animals_overlap_names_them():
 
 def test_the_paragraph_and_the_plot_say_what_was_measured():
     measured = promise.measured(tabulate(drawn(30, flanks=True, events_each=8)), calibrate.DEFAULT)
-    told = promise.paragraph(measured, 30)
-    assert "Measured on 30 animals" in told and "left flank alone" in told
+    told = promise.paragraph(measured, 30, calibrate.DEFAULT)
+    assert "Measured on 30 animals" in told and "of the left flank" in told
     svg = plot.draw(measured)
     assert svg.startswith("<svg") and f"match {measured.thresholds.match:.3f}" in svg

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from edge.calibrate import Reference, fit
-from edge.decide import Ranking, Thresholds, decide, rank
+from edge.calibrate import fit
+from edge.decide import Apart, Ranking, Thresholds, decide, prevailing, rank
+from edge.identity.trials import Reference, tabulate
 
 
 def thresholds(statistic="similarity", match=0.8, new=0.4):
@@ -41,11 +44,29 @@ def test_without_a_usable_frame_or_thresholds():
     assert decide(ranking(0.99), None) == "review"
 
 
-def test_the_lead_is_over_the_mean_of_the_next_five():
-    by_lead = thresholds("lead", match=0.3, new=0.1)
-    assert decide(ranking(0.9, 0.5, 0.5, 0.5, 0.5, 0.5), by_lead) == "match"
-    assert decide(ranking(0.9, 0.9, 0.4, 0.4, 0.4, 0.4, -1.0), by_lead) == "match"
-    assert decide(ranking(0.9, 0.85, 0.85), by_lead) == "new"
+def test_votes_order_the_individuals_where_they_are_counted():
+    #             A    B    C
+    similarity = [[0.9, 0.7, 0.1]]
+    votes = [[0.5, 0.8, 0.0], [0.5, 0.6, 0.1]]
+    result = rank(["A", "B", "C"], np.array(2 * similarity, np.float32), None,
+                  np.array(votes, np.float32))  # fmt: skip
+    assert result.individual_ids == ("B", "A", "C")
+    assert result.similarities == pytest.approx((0.7, 0.9, 0.1))
+    assert result.votes == pytest.approx((0.7, 0.5, 0.05))
+    assert decide(result, thresholds("vote", match=0.7)) == "match"
+    assert decide(result, thresholds("vote", match=0.71)) == "review"
+
+
+def test_a_visit_goes_by_the_thresholds_of_its_light_then_its_flank_then_the_common_ones():
+    night, left = (
+        Apart(group=group, match=match, new=0.1, curve=None)
+        for group, match in (("infrared", 0.6), ("left flank", 0.7))
+    )
+    limits = replace(thresholds("vote"), apart=(night, left))
+    told = {kind: limits.of_visit(*kind) for kind in ((1, -1), (1, 1), (-1, -1), (0, 1), (0, 0))}
+    assert [one.match for one in told.values()] == [0.6, 0.6, 0.7, 0.8, 0.8]
+    assert told[1, -1].source == "gallery (infrared)" and told[0, 0] == limits
+    assert [prevailing(one) for one in ([1, 1, -1], [-1, 0], [1, -1], [])] == [1, -1, 0, 0]
 
 
 def test_individuals_are_ranked_by_their_mean_over_frames():
@@ -92,11 +113,10 @@ def test_thresholds_keep_nine_of_ten_strangers_from_a_name():
 def test_an_encoder_that_tells_nobody_apart_is_known_to_misname():
     mixed = reference(40, noise=4.0)
     result = fit(mixed, source="gallery")
-    assert result is not None and result.statistic == "similarity"
-    similarity = mixed.emb_MD @ mixed.emb_MD.T
-    np.fill_diagonal(similarity, -1)
-    named = similarity.max(axis=1) >= result.match
-    right = mixed.individual_M[similarity.argmax(axis=1)] == mixed.individual_M
+    assert result is not None and result.statistic == "vote"
+    vote = tabulate(mixed).vote_GI
+    named = vote.max(axis=1) >= result.match
+    right = vote.argmax(axis=1) == mixed.individual_M
     assert result.named_rate == pytest.approx(np.mean(named & right))
     assert result.misnamed_rate == pytest.approx(np.mean(named & ~right))
     assert result.misnamed_rate + result.named_rate < 0.3  # nearly all is left to a person

@@ -97,7 +97,7 @@ def test_reference_groups_are_encounters_else_bursts_else_single_pictures():
 
 def test_thresholds_are_told_in_plain_words():
     measured = Thresholds(
-        statistic="lead", match=0.3, new=0.1, source="gallery",
+        statistic="vote", match=0.3, new=0.1, source="gallery",
         wrong_name_rate=0.1, false_new_rate=0.05, named_rate=0.8, misnamed_rate=0.02,
     )  # fmt: skip
     told = explain(measured, 24)

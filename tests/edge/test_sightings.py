@@ -170,6 +170,23 @@ def test_a_new_animal_gets_a_provisional_name_and_is_known_again(store):
     assert again == ("match", name)
 
 
+def test_by_votes_animals_are_named_minted_and_known_again(store):
+    with store.transaction():
+        judge = judge_of(store, "ABC")
+        judge = replace(judge, thresholds=replace(LIMITS, statistic="vote"))
+        see(store, judge, "c 06:30:00 A", "c 08:00:00 X", "c 08:00:05 X", "c 09:00:00 X")
+        known, (new, name), again = decisions(store)
+        ((statistic, value),) = store.execute(
+            "SELECT statistic, statistic_value FROM observation JOIN event USING (event_id) "
+            "WHERE start_at LIKE '%06:30:00'"
+        )
+    assert known == ("match", "A") and new == "new" and again == ("match", name)
+    emb = look("A").astype(np.float32)[None]
+    ids = judge.gallery.search(emb, ["unknown"]).individual_ids
+    votes = judge.gallery.votes(emb / np.linalg.norm(emb), ["unknown"], ids)
+    assert statistic == "vote" and value == pytest.approx(votes.max(), abs=1e-6)
+
+
 def test_one_frame_makes_nobody_new(store):
     with store.transaction():
         see(store, judge_of(store, "ABC"), "c 06:30:00 X")

@@ -38,7 +38,7 @@ def test_all_tables_of_the_design_are_there(store):
     assert tables == {
         "deployment", "media", "media_path", "event", "detection", "observation", "review",
         "individual", "exemplar", "gallery_log", "quarantine", "meta", "exemplar_embedding",
-        "detection_embedding", "said", "motion_background",
+        "detection_embedding", "said", "motion_background", "crop_light",
     }  # fmt: skip
 
 

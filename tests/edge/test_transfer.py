@@ -10,8 +10,8 @@ import apsw
 import numpy as np
 import pytest
 
-from edge.calibrate import Reference
 from edge.gallery import compare
+from edge.identity.trials import Reference
 
 from . import conftest
 from .conftest import Device, draw, save, write_model

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from edge import calibrate
-from edge.decide import lead
 from edge.errors import InputError
+from edge.identity.trials import Reference
+from edge.identity.votes import votes
 from trainer.data import CropFact
 from trainer.evaluation.openset import open_set
 from trainer.evaluation.trial import Trial, new_trial
@@ -46,7 +47,7 @@ def slow_scores(trial: Trial, emb: NDArray[np.float32], share: float, seed: int)
     held_out = set(generator.choice(np.array(animals), round(share * len(animals)), replace=False))
     kept = [row for row in division.gallery_G if facts[row].picture.identity not in held_out]
     thresholds = calibrate.fit(
-        calibrate.Reference(
+        Reference(
             emb_MD=emb[kept],
             individual_M=np.array([animals.index(facts[row].picture.identity) for row in kept]),
             group_M=division.group_N[kept],
@@ -59,22 +60,28 @@ def slow_scores(trial: Trial, emb: NDArray[np.float32], share: float, seed: int)
     for query in division.query_Q:
         identity = facts[query].picture.identity or ""
         similarity: dict[str, float] = {}
+        compared: list[int] = []
         for row in kept:
             name = facts[row].picture.identity or ""
             same = facts[row].picture.encounter == facts[query].picture.encounter
             if not (same and name == identity):
                 value = float(emb[query] @ emb[row])
                 similarity[name] = max(similarity.get(name, -1.0), value)
-        ranked = sorted(similarity, key=lambda name: -similarity[name])
-        values = tuple(similarity[name] for name in ranked)
-        value = values[0] if thresholds.statistic == "similarity" else lead(values)
-        named = value >= thresholds.match
+                compared.append(row)
+        there = list(similarity)
+        own = np.array([there.index(facts[row].picture.identity or "") for row in compared])
+        (vote,) = votes(
+            (emb[query] @ emb[compared].T)[None], np.array([list(similarity.values())]),
+            emb[compared], own,
+        )  # fmt: skip
+        ranked = sorted(there, key=lambda name: -vote[there.index(name)])
+        named = vote.max() >= thresholds.match
         is_known = identity in similarity
         right[is_known][identity].append(
             (named and ranked[0] == identity) if is_known else not named
         )
         known.append(is_known)
-        best.append(values[0])
+        best.append(max(similarity.values()))
     baks, baus = (np.mean([np.mean(one) for one in right[part].values()]) for part in (True, False))
     return [float(baks), float(baus), math.sqrt(baks * baus), float(roc_auc_score(known, best))]
 

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from edge import calibrate
-from edge.decide import NUM_RIVALS, Statistic, Thresholds
+from edge.decide import Thresholds
 from edge.errors import InputError
+from edge.identity.trials import Reference
+from edge.identity.votes import votes
 from trainer.evaluation.trial import Trial
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -54,7 +56,7 @@ class _Draw:
 
     known_Q: NDArray[np.bool_]  # an own picture is in the gallery and not excluded
     right_Q: NDArray[np.bool_]  # the best animal is the query's own
-    statistic_Q: NDArray[np.float64]  # what the threshold is put to
+    vote_Q: NDArray[np.float64]  # what the threshold is put to
     similarity_Q: NDArray[np.float64]  # of the best animal
     threshold: float
 
@@ -107,11 +109,12 @@ def _draw(trial: Trial, emb_ND: NDArray[np.float32], held_out: NDArray[np.str_])
     best_QI = np.full((len(similarity_QG), len(names)), -np.inf)
     for individual in range(len(names)):
         best_QI[:, individual] = similarity_QG[:, own_G == individual].max(axis=1)
+    vote_QI = votes(similarity_QG, best_QI, emb_ND[rows_G], own_G).astype(np.float64)
     present_QI = (names == trial.query_identity_Q[:, None]) & np.isfinite(best_QI)
     return _Draw(
         known_Q=present_QI.any(axis=1),
-        right_Q=present_QI[np.arange(len(best_QI)), best_QI.argmax(axis=1)],
-        statistic_Q=_statistic(best_QI, thresholds.statistic),
+        right_Q=present_QI[np.arange(len(vote_QI)), vote_QI.argmax(axis=1)],
+        vote_Q=vote_QI.max(axis=1),
         similarity_Q=best_QI.max(axis=1),
         threshold=thresholds.match,
     )
@@ -120,7 +123,7 @@ def _draw(trial: Trial, emb_ND: NDArray[np.float32], held_out: NDArray[np.str_])
 def _fit(
     emb_MD: NDArray[np.float32], individual_M: NDArray[np.int64], group_M: NDArray[np.int64]
 ) -> Thresholds:
-    reference = calibrate.Reference(
+    reference = Reference(
         emb_MD=emb_MD, individual_M=individual_M.astype(np.int64), group_M=group_M
     )
     fitted = calibrate.fit(reference, "gallery")
@@ -133,15 +136,6 @@ def _fit(
     return fitted
 
 
-def _statistic(best_QI: NDArray[np.float64], statistic: Statistic) -> NDArray[np.float64]:
-    """As in edge/decide.py: the best similarity, or its lead over the mean of the next ranks."""
-    top_QI = -np.sort(-best_QI, axis=1)[:, : 1 + NUM_RIVALS]
-    if statistic == "similarity":
-        return top_QI[:, 0]
-    rivals = np.ma.masked_invalid(top_QI[:, 1:]).mean(axis=1).filled(0.0)
-    return np.asarray(top_QI[:, 0] - rivals)
-
-
 def _scores(trial: Trial, draw: _Draw) -> tuple[float, float, float, float]:
     """BAKS, BAUS, geometric mean, AUROC of one draw."""
     if draw.known_Q.all() or not draw.known_Q.any():
@@ -150,7 +144,7 @@ def _scores(trial: Trial, draw: _Draw) -> tuple[float, float, float, float]:
             "another share"
         )
     identity_Q = trial.query_identity_Q
-    accepted_Q = draw.statistic_Q >= draw.threshold
+    accepted_Q = draw.vote_Q >= draw.threshold
     known_Q = draw.known_Q
     baks = _balanced((accepted_Q & draw.right_Q)[known_Q], identity_Q[known_Q])
     baus = _balanced(~accepted_Q[~known_Q], identity_Q[~known_Q])
