@@ -9,8 +9,8 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +19,8 @@ from edge.calibrate import Reference, Wanted
 from edge.decide import NUM_RIVALS, Thresholds
 from edge.errors import GalleryError
 from edge.events import EVENT_GAP_SECONDS, group_by_gap
+from edge.gallery import search_graph
+from edge.gallery.search import Search
 from edge.model import Manifest
 from edge.pictures import Flank
 from edge.record import store_gallery
@@ -28,7 +30,8 @@ from edge.text import counted
 
 _SIDES: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
 _WANTED_KEY = "wanted_rates"  # in meta: what `edge-gallery calibrate` was asked for, and kept
-_MIN_CANDIDATES = 1 + NUM_RIVALS  # individuals a lead is made of
+_NUM_CANDIDATES = 1 + NUM_RIVALS  # individuals a lead is made of
+_MAX_ONE_BY_ONE = 20_000  # exemplars beside a graph: 2 ms a crop at width 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,57 +50,53 @@ class Gallery:
         exemplars: Sequence[StoredExemplar],
         embedding_dim: int,
         wanted: Wanted = calibrate.DEFAULT,
+        graph: Any = None,  # as `search_graph.load` gives it
     ) -> None:
         self.wanted = wanted  # the error rates its thresholds are for
-        faiss.omp_set_num_threads(1)  # a handful of queries: threads only cost battery
         self.embedding_dim = embedding_dim
-        self._exemplars = list(exemplars)
         self.individual_ids = sorted({one.individual_id for one in exemplars})
         row_of = {one: row for row, one in enumerate(self.individual_ids)}
         self._individual_M = np.array([row_of[one.individual_id] for one in exemplars], np.int64)
-        self._flank_M = np.array([one.flank for one in exemplars], dtype=object)
-        self._emb_MD = _unit_rows([one.embedding for one in exemplars], embedding_dim)
-        self._index = faiss.IndexFlatIP(embedding_dim)
-        self._index.add(self._emb_MD)
+        self._side_M = np.array([_SIDES[one.flank] for one in exemplars], np.int64)
+        self._group_M = np.array(_groups(exemplars), np.int64)
+        self._search = Search(
+            [one.embedding for one in exemplars],
+            self._individual_M,
+            self._side_M,
+            embedding_dim,
+            graph,
+        )
 
     def __len__(self) -> int:
-        return len(self._exemplars)
+        return len(self._individual_M)
+
+    @property
+    def advice(self) -> str | None:
+        """How it could be searched more quickly."""
+        num_listed = self._search.num_one_by_one
+        if len(self) <= search_graph.MIN_EXEMPLARS or num_listed <= _MAX_ONE_BY_ONE:
+            return None
+        return (
+            f"{counted(num_listed, 'exemplar')} are compared with one by one: `edge-gallery index` "
+            "makes searching them quicker, or adds them to the index there is"
+        )
 
     def search(self, emb_ND: NDArray[np.float32], flanks: Sequence[Flank]) -> Matches:
         """The individuals nearest to any of the crops, each crop's six nearest among them."""
-        candidates = self._candidates(emb_ND)
-        rows_M = np.flatnonzero(np.isin(self._individual_M, candidates))
-        similarity_NI = np.full((len(emb_ND), len(self.individual_ids)), -np.inf, np.float32)
-        exact_NM = emb_ND @ self._emb_MD[rows_M].T
-        for best_I, row_M, flank in zip(similarity_NI, exact_NM, flanks, strict=True):
-            fits = _fits(flank, self._flank_M[rows_M])
-            np.maximum.at(best_I, self._individual_M[rows_M[fits]], row_M[fits])
-        comparable = [one for one in candidates if np.isfinite(similarity_NI[:, one]).any()]
+        side_N = np.array([_SIDES[one] for one in flanks], np.int64)
+        found = self._search.nearest(emb_ND, side_N, _NUM_CANDIDATES)
         return Matches(
-            individual_ids=[self.individual_ids[one] for one in comparable],
-            similarity_NI=_fill_gaps(similarity_NI[:, comparable]),
+            individual_ids=[self.individual_ids[one] for one in found.individual_C],
+            similarity_NI=_fill_gaps(found.similarity_NC),
         )
-
-    def _candidates(self, emb_ND: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Rows of the individuals among each crop's nearest exemplars, at least six a crop."""
-        if not len(self):
-            return np.zeros(0, np.int64)
-        wanted = min(_MIN_CANDIDATES, len(self.individual_ids))
-        k = min(2 * _MIN_CANDIDATES, len(self))
-        while True:
-            _, nearest_NK = self._index.search(np.ascontiguousarray(emb_ND), k)
-            individual_NK = self._individual_M[nearest_NK]
-            if k == len(self) or min(len(np.unique(row)) for row in individual_NK) >= wanted:
-                return np.asarray(np.unique(individual_NK))
-            k = min(2 * k, len(self))
 
     def reference(self) -> Reference:
         """The exemplars as calibration wants them, one group an event."""
         return Reference(
-            emb_MD=self._emb_MD,
+            emb_MD=self._search.unit_rows(),
             individual_M=self._individual_M,
-            group_M=np.array(_groups(self._exemplars), np.int64),
-            side_M=np.array([_SIDES[one.flank] for one in self._exemplars], np.int64),
+            group_M=self._group_M,
+            side_M=self._side_M,
         )
 
 
@@ -105,7 +104,11 @@ def open_gallery(store: Store, manifest: Manifest) -> Gallery:
     """The database's gallery; raises GalleryError when another encoder made it."""
     require_encoder(store, manifest.encoder_id)
     exemplars = store_gallery.exemplars(store, manifest.encoder_id)
-    return Gallery(exemplars, manifest.embedding_dim, wanted_rates(store))
+    graph = None
+    if len(exemplars) > search_graph.MIN_EXEMPLARS:
+        folder = store.path.parent
+        graph = search_graph.load(folder, manifest.encoder_id, manifest.embedding_dim)
+    return Gallery(exemplars, manifest.embedding_dim, wanted_rates(store), graph)
 
 
 def wanted_rates(store: Store) -> Wanted:
@@ -186,20 +189,6 @@ def explain(thresholds: Thresholds | None, num_individuals: int) -> str:
                 "trust none without looking, or train a better one"
             )
     return f"at this setting expect about {strangers}; {known}; {where}"
-
-
-def _unit_rows(embeddings: list[NDArray[np.float16]], dim: int) -> NDArray[np.float32]:
-    if not embeddings:
-        return np.zeros((0, dim), np.float32)
-    emb_MD = np.stack(embeddings).astype(np.float32)
-    return np.asarray(emb_MD / np.linalg.norm(emb_MD, axis=1, keepdims=True), np.float32)
-
-
-def _fits(flank: Flank, flank_M: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """The two sides of an animal are different pictures; an unknown side fits either."""
-    if flank == "unknown":
-        return np.ones(len(flank_M), bool)
-    return np.asarray((flank_M == flank) | (flank_M == "unknown"), bool)
 
 
 def _fill_gaps(similarity_NI: NDArray[np.float32]) -> NDArray[np.float32]:
