@@ -77,8 +77,8 @@ class Gallery:
         if len(self) <= search_graph.MIN_EXEMPLARS or num_listed <= _MAX_ONE_BY_ONE:
             return None
         return (
-            f"{counted(num_listed, 'exemplar')} are compared with one by one: `edge-gallery index` "
-            "makes searching them quicker, or adds them to the index there is"
+            f"each crop is compared with {num_listed} exemplars one by one: `edge-gallery index` "
+            "makes an index that searches them quicker, or adds them to the one there is"
         )
 
     def search(self, emb_ND: NDArray[np.float32], flanks: Sequence[Flank]) -> Matches:
@@ -104,10 +104,8 @@ def open_gallery(store: Store, manifest: Manifest) -> Gallery:
     """The database's gallery; raises GalleryError when another encoder made it."""
     require_encoder(store, manifest.encoder_id)
     exemplars = store_gallery.exemplars(store, manifest.encoder_id)
-    graph = None
-    if len(exemplars) > search_graph.MIN_EXEMPLARS:
-        folder = store.path.parent
-        graph = search_graph.load(folder, manifest.encoder_id, manifest.embedding_dim)
+    folder = store.path.parent
+    graph = search_graph.load(folder, manifest.encoder_id, manifest.embedding_dim)
     return Gallery(exemplars, manifest.embedding_dim, wanted_rates(store), graph)
 
 

@@ -25,8 +25,8 @@ from edge.record.disk import space
 from edge.record.state import rename_file
 
 MIN_EXEMPLARS = 100_000  # below, comparing with all of them is quick enough (decision 0012)
-NUM_LINKS = 16  # of an exemplar to others, twice as many at the bottom
-BREADTH = 80  # candidates while an exemplar is linked in
+NUM_LINKS = 32  # of an exemplar to others, twice as many at the bottom (decision 0012)
+BREADTH = 40  # candidates while an exemplar is linked in
 _MAX_GONE = 0.2  # share of exemplars the gallery no longer holds; beyond, built anew
 _BLOCK = 4096
 _DIGEST_BYTES = 1 << 22

@@ -172,6 +172,8 @@ def _judge(store: Store, encoder: Encoder, settings: Settings, log: Log) -> Judg
     thresholds = kept_thresholds(store, known, manifest)
     log(f"model: {printable(manifest.name)}, encoder {manifest.encoder_id[:12]}")
     log(_gallery_line(known))
+    if known.advice:
+        log(known.advice)
     if len(known):
         meaning = explain(thresholds, len(known.individual_ids))
         log(f"decisions: {meaning}")
