@@ -1,7 +1,7 @@
 """Changes a person makes to the gallery, each one entry of its log.
 
 All of these run inside `store_log.editing`, which runs inside a transaction. What an entry
-does, and what is refused, is in edge/gallery/gallery_state.py; here is what goes into it.
+does, and what is refused, is in edge/gallery/gallery_rules.py; here is what goes into it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Pure: entries in, a gallery out. An entry that an undo names counts as never written, so undoing is
 replaying without it; where a later entry then makes no sense, the undo is refused. What each entry
-does is in edge/gallery/gallery_state.py, storing them in edge/record/store_log.py.
+does is in edge/gallery/gallery_rules.py, storing them in edge/record/store_log.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge.errors import GalleryError
-from edge.gallery.gallery_state import Entry, GalleryState, apply, created_by
+from edge.gallery.gallery_rules import apply, created_by
+from edge.gallery.gallery_state import Entry, GalleryState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ import apsw
 
 from edge.errors import GalleryError, StateError
 from edge.gallery import gallery_log
-from edge.gallery.gallery_state import Entry, Exemplar, GalleryState, Individual, Said, apply
+from edge.gallery.gallery_rules import apply
+from edge.gallery.gallery_state import Entry, Exemplar, GalleryState, Individual, Said
 from edge.record.state import StateFolder, locked
 from edge.record.store import (
     SCHEMA_VERSION,

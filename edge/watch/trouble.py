@@ -68,6 +68,22 @@ class Trouble:
             self._operation.log("the disk works again: recording goes on")
             return
 
+    def give_up(self, error: StateError, in_hand: Iterable[str]) -> None:
+        """The run ends with the error: what was in hand gets its attempt back, if that can be."""
+        if error.kind not in _REASONS:
+            return
+        try:
+            if error.kind == "full":
+                self._ballast.release()
+            if error.kind == "io":
+                self._pipeline.store.reopen()
+            self._give_back(list(in_hand))
+        except StateError as still:
+            self._operation.log.warn(
+                _REASONS[error.kind],
+                f"files in hand keep an attempt that was none of theirs: {still}",
+            )
+
     def past(self) -> None:
         """A pass went well."""
         self._num_io_errors = 0

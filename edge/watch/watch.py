@@ -71,16 +71,25 @@ class Watch:
     def run_once(self) -> None:
         """Everything that is in the inbox now; waits a little for what is still arriving.
 
-        Raises InputError where the inbox cannot be searched.
+        Raises InputError where the inbox cannot be searched, StateError where the state folder
+        fails.
         """
+        trouble = Trouble(self._pipeline, self._settings, self._operation, self.stop)
+        try:
+            self._run_passes()
+        except StateError as error:
+            trouble.give_up(error, self.in_hand)
+            raise
+        if self.last_scan and self.last_scan.missing:
+            raise InputError(self.last_scan.missing)
+
+    def _run_passes(self) -> None:
         patience = time.monotonic() + 3 * self._settings.settle_seconds
         while (num_left := self.run_pass()) and not self.stop.is_set():
             if time.monotonic() > patience or not self._inbox.is_arriving:
                 self._tell(f"{counted(num_left, 'file')} not whole yet and left for the next run")
                 break
             self.stop.wait(0.05 + self._settings.settle_seconds / 4)
-        if self.last_scan and self.last_scan.missing:
-            raise InputError(self.last_scan.missing)
 
     def run_until_stopped(self) -> None:
         """Raises StateError where the state folder fails and waiting does not help."""

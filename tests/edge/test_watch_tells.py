@@ -88,6 +88,22 @@ def test_what_is_recorded_is_told_also_when_the_next_batch_meets_a_full_disk(kno
     assert "No space left" in ran.err
 
 
+def test_a_disk_that_is_full_at_every_run_costs_no_picture_its_attempts(known, monkeypatch):
+    from edge.errors import StateError
+    from edge.watch import recording
+
+    def full(*_):
+        raise StateError("full", "cannot write: No space left on device")
+
+    monkeypatch.setattr(recording, "write_crops", full)
+    save(known.inbox / "1.jpg", draw("A", shot=7))
+    for _ in range(4):
+        assert known.watch().code == 1
+    monkeypatch.undo()
+    assert known.watch().code == 0
+    assert known.by_name()["1.jpg"]["state"] == "done"
+
+
 @pytest.mark.parametrize("once", [True, False])
 def test_ctrl_c_finishes_the_batch_and_tells_what_was_done(known, monkeypatch, once):
     from edge.watch import watch
