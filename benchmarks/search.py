@@ -56,7 +56,7 @@ WANTED = 1 + NUM_RIVALS
 ENCODER = "b" * 64
 ROUNDS = 15
 MANY = 32
-CROPS_ASKED = 1000
+CROPS_ASKED = 500  # of either kind
 
 
 def main(
