@@ -199,7 +199,7 @@ def _lists(
 
 def _is_crowded(place_K: NDArray[np.intp]) -> bool:
     """Whether one individual fills the list. A graph finds its way out of a crowd badly: of 3,000
-    nearly equal exemplars it gave 2,048 and the wrong rivals."""
+    nearly equal exemplars one with 16 links gave 2,048 and the wrong rivals."""
     return bool(np.bincount(place_K).max(initial=0) > len(place_K) / 2)
 
 

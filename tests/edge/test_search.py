@@ -195,7 +195,9 @@ def test_what_left_the_gallery_is_not_found_through_the_graph(large):
         )
 
 
-def test_a_graph_hides_nobody_behind_thousands_of_exemplars():
+def test_a_graph_hides_nobody_behind_thousands_of_exemplars(monkeypatch):
+    monkeypatch.setattr(search_graph, "NUM_LINKS", 16)  # finds its way out of a crowd badly
+    monkeypatch.setattr(search_graph, "BREADTH", 80)
     rng = np.random.default_rng(11)
     emb_MD, individual_M, _ = herd(rng, 30, 200)
     crowd = unit(rng, DIM)
