@@ -9,7 +9,8 @@ Three parts, each a row of search.json; ways that are compared take turns, media
   resized, embedded by a ResNet-50 of 256x128 pixels in float32. Processor time of one thread.
 - load: the same gallery in a database, opened by a process of its own: seconds and memory.
 - large: 100,000 exemplars of width 512 (1,000,000 with --full) by graph and one by one: recall,
-  times, building, memory and loading. With --full it takes an hour or more of processor time.
+  times, building, memory and loading. With --full building takes ten minutes
+  of processor time or more.
 
 Embeddings are drawn with the spreads of real ones (holstein cow heads, a supervised MobileNetV2;
 41 animals, 1903 pictures): 8 % of a squared length is common to all, 43 % an animal's, 52 % a
