@@ -13,9 +13,9 @@ Three parts, each a row of search.json; ways that are compared take turns, media
   of processor time or more.
 
 Embeddings are drawn with the spreads of real ones (holstein cow heads, a supervised MobileNetV2;
-41 animals, 1903 pictures): 8 % of a squared length is common to all, 43 % an animal's, 52 % a
-picture's; the first falls over directions like k^-1.5, the second like 1 / (k + 0.5). 20 pictures
-an animal. Recall is asked of new pictures of enrolled animals and of strangers.
+41 animals, 1903 pictures): of a squared length 8 % is common to all, 43 % is an animal's and falls
+over directions like k^-1.5, 52 % is a picture's and falls like 1 / (k + 0.5). 20 pictures an
+animal. Recall is asked of new pictures of enrolled animals and of strangers.
 """
 
 from __future__ import annotations
