@@ -23,7 +23,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export bench-identity dist wheelhouse target installed bench-detect
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export bench-identity dist wheelhouse target installed bench-detect bench-search
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -88,6 +88,9 @@ bench-export: env  ## parity, int8 and speed of exported files (DATA= WEIGHTS= R
 bench-identity: env  ## names, ghosts and stated rates on real animals (DATA= RUNS=); 5 seeds with FULL=1; goes on where it stopped
 	@$(PY) benchmarks/identity.py --data $(DATA) --runs $(RUNS) --out benchmarks/results/identity \
 	    $(if $(FULL),--full)
+
+bench-search: env  ## searching a gallery: time beside a frame, recall of a graph, memory; 1,000,000 exemplars with FULL=1
+	@$(PY) benchmarks/search.py --out benchmarks/results/search $(if $(FULL),--full)
 
 bench-detect: env  ## animals found by motion on drawn worlds, by a detector on real ones (CAMERA_TRAP=); ten worlds with FULL=1
 	@$(PY) benchmarks/detect.py --shared $(CAMERA_TRAP) --out benchmarks/results/detect \

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge.commands import curate as changes
-from edge.commands import identity, transfer
+from edge.commands import identity, index, transfer
 from edge.commands.common import (
     ByOption,
     JsonOption,
@@ -59,6 +59,7 @@ AnimalArgument = Annotated[
     str, typer.Argument(metavar="ANIMAL", help="A name, or an id, its beginning or its end.")
 ]
 identity.register(app)
+index.register(app)
 
 
 @app.command("enroll", epilog="Example: edge-gallery enroll known/ --model leopards.onnx")
@@ -118,6 +119,8 @@ def _enroll(
         f"{counted(len(gallery), 'exemplar')}"
     )
     typer.echo(f"decisions: {explain(thresholds, num_individuals)}")
+    if gallery.advice:
+        typer.echo(gallery.advice)
 
 
 def _progress() -> Progress:

@@ -9,8 +9,8 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +19,8 @@ from edge.calibrate import Wanted
 from edge.decide import Thresholds
 from edge.errors import GalleryError
 from edge.events import EVENT_GAP_SECONDS, group_by_gap
+from edge.gallery import search_graph
+from edge.gallery.search import Search
 from edge.identity.trials import Reference
 from edge.identity.votes import NEAREST_ANIMALS, votes
 from edge.model import Manifest
@@ -31,7 +33,7 @@ from edge.text import counted
 SIDES: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
 LIGHT_SIGNS: dict[bool | None, int] = {False: -1, None: 0, True: 1}  # whether infrared
 _WANTED_KEY = "wanted_rates"  # in meta: what `edge-gallery calibrate` was asked for, and kept
-_MIN_CANDIDATES = NEAREST_ANIMALS  # individuals that share a vote
+_MAX_ONE_BY_ONE = 20_000  # exemplars beside a graph: 2 ms a crop at width 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class _Pictures:
     """Of some of a gallery's individuals; `own_M` is their place in the list that was asked for."""
 
     emb_MD: NDArray[np.float32]
-    flank_M: NDArray[np.object_]
+    side_M: NDArray[np.int64]
     own_M: NDArray[np.int64]
 
 
@@ -59,35 +61,45 @@ class Gallery:
         exemplars: Sequence[StoredExemplar],
         embedding_dim: int,
         wanted: Wanted = calibrate.DEFAULT,
+        graph: Any = None,  # as `search_graph.load` gives it
     ) -> None:
         self.wanted = wanted  # the error rates its thresholds are for
-        faiss.omp_set_num_threads(1)  # a handful of queries: threads only cost battery
         self.embedding_dim = embedding_dim
-        self._exemplars = list(exemplars)
         self.individual_ids = sorted({one.individual_id for one in exemplars})
         row_of = {one: row for row, one in enumerate(self.individual_ids)}
         self._individual_M = np.array([row_of[one.individual_id] for one in exemplars], np.int64)
-        self._flank_M = np.array([one.flank for one in exemplars], dtype=object)
-        self._emb_MD = _unit_rows([one.embedding for one in exemplars], embedding_dim)
-        self._index = faiss.IndexFlatIP(embedding_dim)
-        self._index.add(self._emb_MD)
+        self._side_M = np.array([SIDES[one.flank] for one in exemplars], np.int64)
+        self._light_M = np.array([LIGHT_SIGNS[one.infrared] for one in exemplars], np.int64)
+        self._group_M = np.array(_groups(exemplars), np.int64)
+        self._search = Search(
+            [one.embedding for one in exemplars],
+            self._individual_M,
+            self._side_M,
+            embedding_dim,
+            graph,
+        )
 
     def __len__(self) -> int:
-        return len(self._exemplars)
+        return len(self._individual_M)
+
+    @property
+    def advice(self) -> str | None:
+        """How it could be searched more quickly."""
+        num_listed = self._search.num_one_by_one
+        if len(self) <= search_graph.MIN_EXEMPLARS or num_listed <= _MAX_ONE_BY_ONE:
+            return None
+        return (
+            f"each crop is compared with {num_listed} exemplars one by one: `edge-gallery index` "
+            "makes an index that searches them quicker, or adds them to the one there is"
+        )
 
     def search(self, emb_ND: NDArray[np.float32], flanks: Sequence[Flank]) -> Matches:
         """The individuals nearest to any of the crops, each crop's six nearest among them."""
-        candidates = self._candidates(emb_ND)
-        rows_M = np.flatnonzero(np.isin(self._individual_M, candidates))
-        similarity_NI = np.full((len(emb_ND), len(self.individual_ids)), -np.inf, np.float32)
-        exact_NM = emb_ND @ self._emb_MD[rows_M].T
-        for best_I, row_M, flank in zip(similarity_NI, exact_NM, flanks, strict=True):
-            fits = _fits(flank, self._flank_M[rows_M])
-            np.maximum.at(best_I, self._individual_M[rows_M[fits]], row_M[fits])
-        comparable = [one for one in candidates if np.isfinite(similarity_NI[:, one]).any()]
+        side_N = np.array([SIDES[one] for one in flanks], np.int64)
+        found = self._search.nearest(emb_ND, side_N, NEAREST_ANIMALS)
         return Matches(
-            individual_ids=[self.individual_ids[one] for one in comparable],
-            similarity_NI=_fill_gaps(similarity_NI[:, comparable]),
+            individual_ids=[self.individual_ids[one] for one in found.individual_C],
+            similarity_NI=_fill_gaps(found.similarity_NC),
         )
 
     def votes(
@@ -103,12 +115,12 @@ class Gallery:
         if beside is not None:
             parts.append(beside._pictures_of(beside.individual_ids))
         emb_MD = np.concatenate([one.emb_MD for one in parts])
-        flank_M = np.concatenate([one.flank_M for one in parts])
+        side_M = np.concatenate([one.side_M for one in parts])
         own_M = np.concatenate([parts[0].own_M, *(len(individual_ids) + one.own_M
                                                   for one in parts[1:])])  # fmt: skip
         similarity_NM = emb_ND @ emb_MD.T
-        for row_M, flank in zip(similarity_NM, flanks, strict=True):
-            row_M[~_fits(flank, flank_M)] = -np.inf
+        side_N1 = np.array([[SIDES[one]] for one in flanks], np.int64)
+        similarity_NM[side_N1 * side_M == -1] = -np.inf
         num_animals = len(individual_ids) + (len(beside.individual_ids) if beside else 0)
         best_IN = np.full((num_animals, len(emb_ND)), -np.inf, np.float32)
         np.maximum.at(best_IN, own_M, similarity_NM.T)
@@ -119,29 +131,18 @@ class Gallery:
         number_I = np.array([number_of.get(one, -1) for one in self.individual_ids], np.int64)
         own_M = number_I[self._individual_M]
         rows = np.flatnonzero(own_M >= 0)
-        return _Pictures(emb_MD=self._emb_MD[rows], flank_M=self._flank_M[rows], own_M=own_M[rows])
-
-    def _candidates(self, emb_ND: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Rows of the individuals among each crop's nearest exemplars, at least six a crop."""
-        if not len(self):
-            return np.zeros(0, np.int64)
-        wanted = min(_MIN_CANDIDATES, len(self.individual_ids))
-        k = min(2 * _MIN_CANDIDATES, len(self))
-        while True:
-            _, nearest_NK = self._index.search(np.ascontiguousarray(emb_ND), k)
-            individual_NK = self._individual_M[nearest_NK]
-            if k == len(self) or min(len(np.unique(row)) for row in individual_NK) >= wanted:
-                return np.asarray(np.unique(individual_NK))
-            k = min(2 * k, len(self))
+        return _Pictures(
+            emb_MD=self._search.unit_rows(rows), side_M=self._side_M[rows], own_M=own_M[rows]
+        )
 
     def reference(self) -> Reference:
         """The exemplars as calibration wants them, one group an event."""
         return Reference(
-            emb_MD=self._emb_MD,
+            emb_MD=self._search.unit_rows(),
             individual_M=self._individual_M,
-            group_M=np.array(_groups(self._exemplars), np.int64),
-            side_M=np.array([SIDES[one.flank] for one in self._exemplars], np.int64),
-            light_M=np.array([LIGHT_SIGNS[one.infrared] for one in self._exemplars], np.int64),
+            group_M=self._group_M,
+            side_M=self._side_M,
+            light_M=self._light_M,
         )
 
 
@@ -149,7 +150,9 @@ def open_gallery(store: Store, manifest: Manifest) -> Gallery:
     """The database's gallery; raises GalleryError when another encoder made it."""
     require_encoder(store, manifest.encoder_id)
     exemplars = store_gallery.exemplars(store, manifest.encoder_id)
-    return Gallery(exemplars, manifest.embedding_dim, wanted_rates(store))
+    folder = store.path.parent
+    graph = search_graph.load(folder, manifest.encoder_id, manifest.embedding_dim)
+    return Gallery(exemplars, manifest.embedding_dim, wanted_rates(store), graph)
 
 
 def wanted_rates(store: Store) -> Wanted:
@@ -230,20 +233,6 @@ def explain(thresholds: Thresholds | None, num_individuals: int) -> str:
                 "trust none without looking, or train a better one"
             )
     return f"at this setting expect about {strangers}; {known}; {where}"
-
-
-def _unit_rows(embeddings: list[NDArray[np.float16]], dim: int) -> NDArray[np.float32]:
-    if not embeddings:
-        return np.zeros((0, dim), np.float32)
-    emb_MD = np.stack(embeddings).astype(np.float32)
-    return np.asarray(emb_MD / np.linalg.norm(emb_MD, axis=1, keepdims=True), np.float32)
-
-
-def _fits(flank: Flank, flank_M: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """The two sides of an animal are different pictures; an unknown side fits either."""
-    if flank == "unknown":
-        return np.ones(len(flank_M), bool)
-    return np.asarray((flank_M == flank) | (flank_M == "unknown"), bool)
 
 
 def _fill_gaps(similarity_NI: NDArray[np.float32]) -> NDArray[np.float32]:

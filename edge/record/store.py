@@ -53,10 +53,10 @@ class Store:
         with self._told():
             return list(self._connection.execute(sql, values))
 
-    def rows(self, sql: str) -> Iterator[Row]:
+    def rows(self, sql: str, values: tuple[Value, ...] = ()) -> Iterator[Row]:
         """Row by row, for what does not fit into memory."""
         with self._told():
-            yield from self._connection.execute(sql)
+            yield from self._connection.execute(sql, values)
 
     def execute_many(self, sql: str, rows: Iterable[tuple[Value, ...]]) -> list[Row]:
         """One statement for many values; all rows that come of it, in that order."""

@@ -48,26 +48,47 @@ def exemplars(store: Store, encoder_id: str) -> list[StoredExemplar]:
 
     A crop that an animal has twice (its own and a merged one's) counts once.
     """
-    rows = store.execute(
-        "SELECT individual_id, flank, encounter, captured_at, embedding, infrared, "
-        "min(exemplar_id) FROM exemplar JOIN individual USING (individual_id) "
-        "LEFT JOIN crop_light USING (crop) "
-        "JOIN exemplar_embedding USING (exemplar_id) "
-        "WHERE encoder_id = ? AND status = 'living' "
-        "GROUP BY individual_id, sha256, x, y, width, height ORDER BY min(exemplar_id)",
-        (encoder_id,),
-    )
+    with store.snapshot():
+        labels = store.execute(
+            "SELECT min(exemplar_id), individual_id, flank, encounter, captured_at, infrared "
+            "FROM exemplar JOIN individual USING (individual_id) "
+            "LEFT JOIN crop_light USING (crop) "
+            "JOIN exemplar_embedding USING (exemplar_id) "
+            "WHERE encoder_id = ? AND status = 'living' "
+            "GROUP BY individual_id, sha256, x, y, width, height ORDER BY min(exemplar_id)",
+            (encoder_id,),
+        )
+        emb_MD = _embeddings(store, encoder_id, [row[0] for row in labels])
     return [
         StoredExemplar(
             individual_id=individual_id,
             flank=flank,
             encounter=encounter,
             captured_at=datetime.fromisoformat(captured_at) if captured_at else None,
-            embedding=np.frombuffer(embedding, "<f2"),
+            embedding=emb_D,
             infrared=None if infrared is None else bool(infrared),
         )
-        for individual_id, flank, encounter, captured_at, embedding, infrared, _ in rows
+        for (_, individual_id, flank, encounter, captured_at, infrared), emb_D in zip(
+            labels, emb_MD, strict=True
+        )
     ]
+
+
+def _embeddings(store: Store, encoder_id: str, exemplar_ids: list[str]) -> NDArray[np.float16]:
+    """[M, D] in that order, row by row into one block of memory, which is given back whole."""
+    place_of = {one: place for place, one in enumerate(exemplar_ids)}
+    emb_MD = np.zeros((len(exemplar_ids), 0), np.float16)
+    for exemplar_id, stored in store.rows(
+        "SELECT exemplar_id, embedding FROM exemplar_embedding WHERE encoder_id = ?",
+        (encoder_id,),
+    ):
+        place = place_of.get(exemplar_id)
+        if place is not None:
+            emb_D = np.frombuffer(stored, "<f2")
+            if not emb_MD.size:
+                emb_MD = np.zeros((len(exemplar_ids), len(emb_D)), np.float16)
+            emb_MD[place] = emb_D
+    return emb_MD
 
 
 def lacking(store: Store, encoder_id: str) -> list[tuple[str, str]]:

@@ -186,6 +186,8 @@ def _judge(store: Store, encoder: Encoder, settings: Settings, log: Log) -> Judg
         f"{printable(str(encoder.choice))}"
     )
     log(_gallery_line(known))
+    if known.advice:
+        log(known.advice)
     if len(known):
         meaning = explain(thresholds, len(known.individual_ids))
         log(f"decisions: {meaning}")

@@ -1,0 +1,226 @@
+"""The individuals most like a crop: listed fast, compared exactly.
+
+The individuals that may be among the nearest are found with float32 products, whose last bits
+depend on how many crops and exemplars are multiplied at once. They are then compared with the crop
+anew, in float64 and one pair at a time. So an answer is the same whether crops come alone or
+together, and with any number of threads. Above 100,000 exemplars the list comes from a graph,
+where there is one (edge/gallery/search_graph.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.gallery.search_graph import rows_of
+from edge.gallery.search_list import BLOCK, SIDES, ExemplarList, blocks, flat_index, widen
+
+_LISTED = 256  # exemplars; hardly slower than a dozen, and mostly more than six animals
+_MANY_CROPS = 12  # from so many on, one matrix product is quicker than a search a crop
+_CROPS_AT_ONCE = 64
+_ROWS_AT_ONCE = 4096
+_PAIRS_AT_ONCE = 64
+# Rounding of float32, doubled; times the width it bounds the error of a sum in any order.
+_EPSILON = 2.0**-23
+_NONE = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Candidates, and how similar each crop is to their best exemplar of a side that fits."""
+
+    individual_C: NDArray[np.int64]  # ascending
+    similarity_NC: NDArray[np.float32]  # -inf: no exemplar of the candidate fits
+
+
+class Search:
+    """The exemplars of a gallery by their row; individuals are numbered from 0, none is empty."""
+
+    def __init__(
+        self,
+        embeddings: Sequence[NDArray[np.float16]],
+        individual_M: NDArray[np.int64],
+        side_M: NDArray[np.int64],  # -1 left, 1 right, 0 unknown
+        embedding_dim: int,
+        graph: Any = None,  # as `search_graph.load` gives it
+    ) -> None:
+        faiss.omp_set_num_threads(1)  # a handful of crops: threads only cost battery
+        self._individual_M, self._side_M, self._dim = individual_M, side_M, embedding_dim
+        self._order_M = np.argsort(individual_M, kind="stable")
+        num_individuals = int(individual_M.max(initial=-1)) + 1
+        self._start_I = np.searchsorted(
+            individual_M, np.arange(num_individuals + 1), sorter=self._order_M
+        )
+        self._num_fitting = {
+            side: len(np.unique(individual_M[side_M * side != -1])) for side in SIDES
+        }
+        self._has_graph = graph is not None
+        self._lists = _lists(embeddings, side_M, embedding_dim, graph)
+        self._list_M = np.zeros(len(individual_M), np.int64)
+        self._position_M = np.zeros(len(individual_M), np.int64)
+        for number, one in enumerate(self._lists):
+            positions = np.flatnonzero(one.row_P >= 0)
+            self._list_M[one.row_P[positions]] = number
+            self._position_M[one.row_P[positions]] = positions
+
+    @property
+    def num_one_by_one(self) -> int:
+        """Exemplars that no graph leads to."""
+        return sum(len(one.row_P) for one in self._lists if not one.is_graph)
+
+    def unit_rows(self, row_R: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """The embeddings of these rows, or of all, at unit length: [R, D]."""
+        rows = np.arange(len(self._individual_M)) if row_R is None else row_R
+        unit_RD = np.empty((len(rows), self._dim), np.float32)
+        for block in blocks(len(rows), BLOCK):
+            emb_BD = widen(self._codes(rows[block]))
+            length_B1 = np.linalg.norm(emb_BD, axis=1, keepdims=True)
+            np.divide(emb_BD, length_B1, out=unit_RD[block])
+        return unit_RD
+
+    def nearest(
+        self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64], num_wanted: int
+    ) -> Found:
+        """The individuals nearest to any of the crops, so many a crop of those that fit it."""
+        emb_ND = np.ascontiguousarray(emb_ND, np.float32)
+        is_bulk = len(emb_ND) >= _MANY_CROPS and len(self._individual_M) and not self._has_graph
+        find = self._list_together if is_bulk else self._list_one_by_one
+        listed = np.unique(np.concatenate([_NONE, *find(emb_ND, side_N, num_wanted)]))
+        similarity_NL = self._similarities(emb_ND, side_N, listed)
+        nearest_NK = np.argsort(-similarity_NL, axis=1, kind="stable")[:, :num_wanted]
+        chosen = np.unique(nearest_NK)
+        chosen = chosen[np.isfinite(similarity_NL[:, chosen]).any(axis=0)]
+        return Found(individual_C=listed[chosen], similarity_NC=similarity_NL[:, chosen])
+
+    def _list_one_by_one(
+        self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64], num_wanted: int
+    ) -> list[NDArray[np.int64]]:
+        """Of each crop the individuals that may be among its nearest; a graph may miss one."""
+        return [
+            self._list_one(emb_D, int(side), min(num_wanted, self._num_fitting[int(side)]))
+            for emb_D, side in zip(emb_ND, side_N, strict=True)
+        ]
+
+    def _list_one(self, emb_D: NDArray[np.float32], side: int, wanted: int) -> NDArray[np.int64]:
+        """More exemplars are listed until no other individual can be among the nearest: one with
+        thousands of exemplars hides nobody."""
+        tolerance = self._tolerance(emb_D)
+        for num_exemplars in (_LISTED, 8 * _LISTED, len(self._individual_M)):
+            found = [one.nearest(emb_D, side, num_exemplars) for one in self._lists]
+            row_K = np.concatenate([one.row_K for one in found])
+            listed, place_K = np.unique(self._individual_M[row_K], return_inverse=True)
+            best_L = np.full(len(listed), -np.inf, np.float32)
+            np.maximum.at(best_L, place_K, np.concatenate([one.similarity_K for one in found]))
+            limit = _limit(best_L, wanted, tolerance)
+            is_enough = len(listed) >= wanted and max(one.bound for one in found) < limit
+            if is_enough and not (self._has_graph and _is_crowded(place_K)):
+                break
+        return np.asarray(listed[best_L >= limit])
+
+    def _list_together(
+        self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64], num_wanted: int
+    ) -> list[NDArray[np.int64]]:
+        """The same for many crops, by a matrix product."""
+        lists = []
+        for crops in blocks(len(emb_ND), _CROPS_AT_ONCE):
+            best_NI = self._best_of_each(emb_ND[crops], side_N[crops])
+            for emb_D, side, best_I in zip(emb_ND[crops], side_N[crops], best_NI, strict=True):
+                wanted = min(num_wanted, self._num_fitting[int(side)])
+                limit = _limit(best_I, wanted, self._tolerance(emb_D))
+                lists.append(np.flatnonzero(best_I >= limit))
+        return lists
+
+    def _best_of_each(
+        self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Nearly each crop's similarity to each individual: [N, I]. For galleries without graph."""
+        (every,) = self._lists
+        similarity_MN = np.empty((len(every.row_P), len(emb_ND)), np.float32)
+        for block in blocks(len(similarity_MN), BLOCK):
+            np.matmul(widen(every.codes_PD[block]), emb_ND.T, out=similarity_MN[block])
+        similarity_MN *= every.inverse_P[:, None]
+        similarity_MN[self._side_M[:, None] * side_N == -1] = -np.inf
+        best_IN = np.maximum.reduceat(similarity_MN[self._order_M], self._start_I[:-1])
+        return np.asarray(best_IN.T)
+
+    def _similarities(
+        self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64], listed: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Exactly, to the best exemplar of each listed individual: [N, L]."""
+        similarity_NL = np.full((len(emb_ND), len(listed)), -np.inf, np.float32)
+        tolerance_N1 = np.array([[self._tolerance(emb_D)] for emb_D in emb_ND])
+        own = [self._order_M[self._start_I[one] : self._start_I[one + 1]] for one in listed]
+        row_R = np.concatenate([_NONE, *own])
+        place_R = np.repeat(np.arange(len(listed)), [len(rows) for rows in own])
+        for block in blocks(len(row_R), _ROWS_AT_ONCE):
+            unit_BD, place_B = self.unit_rows(row_R[block]), place_R[block]
+            nearly_NB = emb_ND @ unit_BD.T
+            nearly_NB[side_N[:, None] * self._side_M[row_R[block]] == -1] = -np.inf
+            is_first_B = np.diff(place_B, prepend=-1) > 0
+            best_NS = np.maximum.reduceat(nearly_NB, np.flatnonzero(is_first_B), axis=1)
+            limit_NB = (best_NS - tolerance_N1)[:, np.cumsum(is_first_B) - 1]
+            crop_P, row_P = np.nonzero((nearly_NB >= limit_NB) & np.isfinite(nearly_NB))
+            exactly_P = _dots(emb_ND, crop_P, unit_BD, row_P)
+            np.maximum.at(similarity_NL, (crop_P, place_B[row_P]), exactly_P)
+        return similarity_NL
+
+    def _tolerance(self, emb_D: NDArray[np.float32]) -> float:
+        """More than two similarities may lie the wrong way round by, each off by a float32 sum."""
+        return float(2.0 * _EPSILON * self._dim * np.linalg.norm(emb_D))
+
+    def _codes(self, row_R: NDArray[np.int64]) -> NDArray[np.float16]:
+        codes_RD = np.empty((len(row_R), self._dim), np.float16)
+        for number, one in enumerate(self._lists):
+            mine = self._list_M[row_R] == number
+            codes_RD[mine] = one.codes_PD[self._position_M[row_R[mine]]]
+        return codes_RD
+
+
+def _lists(
+    embeddings: Sequence[NDArray[np.float16]],
+    side_M: NDArray[np.int64],
+    embedding_dim: int,
+    graph: Any,
+) -> list[ExemplarList]:
+    """Those the graph knows, and the others."""
+    rest, lists = np.arange(len(embeddings)), []
+    if graph is not None:
+        row_P = rows_of(graph, embeddings)
+        rest = np.setdiff1d(rest, row_P)
+        lists.append(ExemplarList(graph, row_P, side_M, is_graph=True))
+    flat = flat_index([embeddings[row] for row in rest.tolist()], embedding_dim)
+    return [*lists, ExemplarList(flat, rest, side_M, is_graph=False)]
+
+
+def _is_crowded(place_K: NDArray[np.intp]) -> bool:
+    """Whether one individual fills the list. A graph finds its way out of a crowd badly: of 3,000
+    nearly equal exemplars one with 16 links gave 2,048 and the wrong rivals."""
+    return bool(np.bincount(place_K).max(initial=0) > len(place_K) / 2)
+
+
+def _limit(best_L: NDArray[np.float32], wanted: int, tolerance: float) -> float:
+    """Whoever lies below cannot be among so many nearest."""
+    if not wanted:
+        return np.inf
+    if len(best_L) < wanted:
+        return -np.inf
+    return float(np.partition(best_L, -wanted)[-wanted]) - tolerance
+
+
+def _dots(
+    emb_ND: NDArray[np.float32],
+    crop_P: NDArray[np.intp],
+    unit_BD: NDArray[np.float32],
+    row_P: NDArray[np.intp],
+) -> NDArray[np.float32]:
+    """The products of these pairs, each summed by itself in float64."""
+    exactly_P = np.empty(len(crop_P), np.float32)
+    for block in blocks(len(crop_P), _PAIRS_AT_ONCE):
+        product_BD = emb_ND[crop_P[block]].astype(np.float64) * unit_BD[row_P[block]]
+        exactly_P[block] = product_BD.sum(axis=1)
+    return exactly_P
