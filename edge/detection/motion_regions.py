@@ -29,6 +29,7 @@ class Seen:
 
     new: Plane  # difference from the background
     moves: Plane | None  # from other frames of the event; None: there is no other
+    alone: Plane | None  # the least of the latter
 
 
 def find_objects(seen: Seen) -> tuple[FoundObject, ...]:
@@ -42,12 +43,13 @@ def find_objects(seen: Seen) -> tuple[FoundObject, ...]:
         reach = _kernel(2 * int(_REACH * new.shape[1]) + 1)
         near = np.asarray(cv2.dilate(moves, reach), np.uint8)
         strength = np.minimum(seen.new, 1.5 * seen.moves)
-        objects = _boxes(_tidy(new & near), strength, _DOUBT_MOVING)
+        alone = np.minimum(seen.new, 1.5 * seen.alone)
+        objects = _boxes(_tidy(new & near), strength, _DOUBT_MOVING, alone)
         objects += _boxes(_tidy(new & (1 - near)), seen.new, _DOUBT_STILL)
     return tuple(sorted(objects, key=lambda one: (-(one.confidence or 0.0), one.box.x)))
 
 
-def _boxes(mask: Mask, strength: Plane, doubt: float) -> list[FoundObject]:
+def _boxes(mask: Mask, strength: Plane, doubt: float, alone=None) -> list[FoundObject]:
     height, width = mask.shape
     joined = cv2.dilate(mask, _kernel(2 * int(_JOIN * width) + 1))
     num, labels = cv2.connectedComponents(joined, connectivity=8)
@@ -60,11 +62,22 @@ def _boxes(mask: Mask, strength: Plane, doubt: float) -> list[FoundObject]:
         mine: Mask = ((labels == label) & (mask > 0)).astype(np.uint8)
         strong = cv2.mean(strength, mine)[0] * share**0.5
         confidence = strong / (strong + doubt)
-        box = _relative(cv2.boundingRect(_core(mine, strength)), height, width)
+        core = _core(mine, strength)
+        if alone is not None:
+            import os
+            thr=float(os.environ.get('THR','5')); least=float(os.environ.get('LEAST','.4')); grow=int(os.environ.get('GROW','0')); o=int(os.environ.get('OPEN','5'))
+            sure = mine & (alone > thr).astype(np.uint8)
+            closed = np.asarray(cv2.morphologyEx(sure, cv2.MORPH_CLOSE, _kernel(7)), np.uint8)
+            sure = _open(closed, o)
+            if sure.sum() >= least * mine.sum():
+                if grow: sure = cv2.dilate(sure,_kernel(2*grow+1)) & core
+                core = sure
+        box = _relative(cv2.boundingRect(core), height, width)
         objects.append(FoundObject(box=box, observation_type="animal", confidence=confidence))
     return objects
 
 
+LEAST=0.4
 def _core(mine: Mask, strength: Plane) -> Mask:
     """The region without its weak rim: ripples around a wader, grass that an animal brushes."""
     weak = _RIM * cv2.mean(strength, mine)[0]
