@@ -7,6 +7,7 @@ when nothing is there (what is new). Does not cover boxes from those differences
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,7 +27,7 @@ from edge.detection.motion_features import (
     likeness,
     planes_of,
 )
-from edge.detection.motion_regions import Seen, find_objects
+from edge.detection.motion_regions import Seen, find_objects, trim
 from edge.events import EVENT_GAP_SECONDS, group_by_gap
 from edge.preprocess import Image
 
@@ -34,6 +35,7 @@ LOOK_SIDE = 320  # pixels, the longest of a look
 MIN_CONFIDENCE = 0.5  # of what counts as found
 _ANOTHER_VIEW = 0.15  # likeness to the background below which the camera was moved
 _RECENT, _RECENT_VIEWS = 2, 4  # frames of a view, and views, kept for the next batch
+_ENOUGH_BOXES = 3  # of a burst, to know an animal's size
 _STRANGERS = 2  # events of another view after which the camera is learned anew
 
 
@@ -137,10 +139,25 @@ def _goes_on(one: _Burst, other: _Burst) -> bool:
     return gap <= EVENT_GAP_SECONDS
 
 
-def _find_all(
-    burst: _Burst, others: Sequence[list[Plane]], usual: _Usual | None
-) -> list[_Result]:
-    return [_find(frame, apart, usual) for frame, apart in zip(burst.frames, others, strict=True)]
+def _find_all(burst: _Burst, others: Sequence[list[Plane]], usual: _Usual | None) -> list[_Result]:
+    found = [_find(frame, apart, usual) for frame, apart in zip(burst.frames, others, strict=True)]
+    return _agreed(found)
+
+
+def _agreed(results: list[_Result]) -> list[_Result]:
+    """An animal keeps its size through a burst: a box that is much larger once is cut back."""
+    firsts = [one.objects[0].box for one in results if one.is_sure]
+    if len(firsts) < _ENOUGH_BOXES:
+        return results
+    width = statistics.median(box.width for box in firsts)
+    height = statistics.median(box.height for box in firsts)
+    return [_cut_back(one, width, height) if one.is_sure else one for one in results]
+
+
+def _cut_back(result: _Result, width: float, height: float) -> _Result:
+    first, *rest = result.objects
+    box = trim(first.box, result.strength, width, height)
+    return replace(result, objects=(replace(first, box=box), *rest))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +174,12 @@ class _Result:
     objects: tuple[FoundObject, ...]
     blank_score: float
     apart: Plane | None  # from the background
+    strength: Plane  # how surely something is at a pixel
     mask: Mask  # 1 where something was found
+
+    @property
+    def is_sure(self) -> bool:
+        return bool(self.objects) and (self.objects[0].confidence or 0.0) >= MIN_CONFIDENCE
 
 
 def _by_light(event: Sequence[int], images: Sequence[Image]) -> dict[str, list[int]]:
@@ -200,7 +222,10 @@ def _find(frame: Planes, others: list[Plane], usual: _Usual | None) -> _Result:
     if usual is None and not others:
         everywhere = np.ones((height, width), np.uint8)
         whole = (WHOLE_FRAME_ANIMAL,)
-        return _Result(objects=whole, blank_score=0.5, apart=None, mask=everywhere)
+        strength = everywhere.astype(np.float32)
+        return _Result(
+            objects=whole, blank_score=0.5, apart=None, mask=everywhere, strength=strength
+        )
     if usual is None:  # what no other frame shows there
         least = np.minimum.reduce(others)
         seen, apart = Seen(new=least, moves=least, alone=least), None
@@ -215,8 +240,15 @@ def _find(frame: Planes, others: list[Plane], usual: _Usual | None) -> _Result:
         seen = Seen(new=new, moves=moves, alone=alone)
     objects = find_objects(seen)
     surest = max((one.confidence or 0.0 for one in objects), default=0.0)
-    mask = _cover([one for one in objects if (one.confidence or 0.0) >= MIN_CONFIDENCE], height, width)
-    return _Result(objects=objects, blank_score=1.0 - surest, apart=apart, mask=mask)
+    sure = [one for one in objects if (one.confidence or 0.0) >= MIN_CONFIDENCE]
+    mask = _cover(sure, height, width)
+    return _Result(
+        objects=objects,
+        blank_score=1.0 - surest,
+        apart=apart,
+        mask=mask,
+        strength=seen.strength,
+    )
 
 
 def _cover(objects: Sequence[FoundObject], height: int, width: int) -> Mask:
