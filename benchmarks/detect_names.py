@@ -135,7 +135,7 @@ def _true_events(world: Path) -> list[_Event]:
 
 
 def _sighting_of(event: _Event, boxes: BoxesFile, detections: dict[str, list[Row]]) -> str:
-    """Of most of its frames, by the box that overlaps the drawn one most; "" where there is none."""
+    """Of most of its frames, by the box nearest to the drawn one; "" where there is none."""
     votes = Counter[str]()
     for frame in event.frames:
         (truth,) = boxes.find(frame) or []

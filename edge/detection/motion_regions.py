@@ -85,11 +85,10 @@ def _without_others(mine: Mask, core: Mask, alone: Plane) -> Mask:
     What stands before the animal is new as well, and where the animal stands in another frame
     moves as well. Of what hardly moves too little is left: then it is the core.
     """
-    surely = mine & (alone > _ALONE).astype(np.uint8)
-    surely = _tidy(surely)
+    surely = _tidy(mine & (alone > _ALONE).astype(np.uint8))
     if surely.sum() < _LEAST_ALONE * mine.sum():
         return core
-    return np.asarray(cv2.dilate(surely, _kernel(2 * _AROUND + 1)) & core, np.uint8)
+    return np.asarray(cv2.dilate(surely, _kernel(2 * _AROUND + 1)), np.uint8) & core
 
 
 def trim(box: Box, strength: Plane, width: float, height: float) -> Box:
