@@ -194,6 +194,41 @@ def test_a_first_burst_is_compared_with_itself(world):
     assert all(is_at(boxes(one)[0], *place) for one, place in zip(found, places, strict=True))
 
 
+def test_what_stands_before_an_animal_is_not_part_of_it(world, motion):
+    """A bush that was not there before, and hides a part of the animal's way."""
+    places = [(40, 80), (62, 80), (84, 80)]
+    pictures = [world.picture(place) for place in places]
+    blades = world.rng.uniform(20, 60, (44, 34, 3)).astype(np.uint8)
+    for picture in pictures:
+        picture[84:128, 6:40] = blades
+    for one, place in zip(motion.look("ford", world.event(*pictures)), places, strict=True):
+        assert is_at(boxes(one)[0], *place)
+
+
+def test_a_burst_goes_on_in_the_next_batch(world, motion):
+    """A lone frame could not tell the bush from the animal."""
+    pictures = [world.picture((x, 80)) for x in (40, 62, 84)]
+    for picture in pictures:
+        picture[60:128, 4:34] = (30, 60, 25)
+    event = world.event(*pictures)
+    motion.look("ford", event[:2])
+    (last,) = motion.look("ford", event[2:])
+    assert is_at(boxes(last)[0], 84, 80)
+
+
+def test_later_events_of_a_batch_show_what_was_behind_the_first_animal(world):
+    places = [(40, 80), (52, 80), (64, 80)]  # it covers itself
+    first = world.event(*(world.picture(place) for place in places))
+    later = [look for event in world.blanks(3) for look in event]
+    alone = Motion({}).look("ford", first)
+    assert not all(
+        is_at(box, *at) for one, at in zip(alone, places, strict=True) for box in boxes(one)
+    )
+    together = Motion({}).look("ford", [*first, *later])[:3]
+    for one, place in zip(together, places, strict=True):
+        assert is_at(boxes(one)[0], *place)
+
+
 def test_a_first_single_picture_is_unknown(world, motion):
     (found,) = Motion({}).look("ford", world.event(world.picture()))
     (whole,) = found.objects
