@@ -4,8 +4,10 @@
 
 Motion is measured on synthetic worlds from `--first` on, which had no part in its making (1 to 5
 had, and the figures of 901 and 902); one CSV row a world and light, resumable. A frame counts as
-found where a box overlaps the animal's by IoU >= 0.3; a camera's first events count too. Real
-pictures and clips are drawn with their boxes below `--out`, to be looked at.
+found where a box overlaps the animal's by IoU >= 0.3; a camera's first events count too. An encoder
+trained without labels on the first world then names the animals of every world's inbox, with drawn
+boxes and with those of motion (`detect_names.py`). Real pictures and clips are drawn with their
+boxes below `--out`, to be looked at.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from typing import Annotated
 import cv2
 import numpy as np
 import typer
+from boxes import iou
+from detect_clips import show_clips
+from detect_names import COLUMNS, name_rows, show_names, train_encoder
 from runs import read, write
 
 from edge import media, preprocess
@@ -40,7 +45,16 @@ from trainer.synthetic import draw_world
 
 _FOUND = 0.3  # IoU
 _LIGHTS = ("day", "dusk", "infrared")
-_COLUMNS = ("seed", "light", "frames", "found", "median_iou", "blanks", "blanks_with_box", "ms")
+_MOTION_COLUMNS = (
+    "seed",
+    "light",
+    "frames",
+    "found",
+    "median_iou",
+    "blanks",
+    "blanks_with_box",
+    "ms",
+)
 _BARS = "found >= 95 %, median IoU >= 0.60, blanks with a box <= 10 %"
 _BLANKS = ("blank", "blank2", "blank3")
 
@@ -62,13 +76,14 @@ def main(
     """Measure what is not in the tables yet, and print them."""
     cv2.setNumThreads(1)
     out.mkdir(parents=True, exist_ok=True)
-    table = out / "motion.csv"
-    rows = read(table)
-    for seed in range(first, first + worlds):
-        if str(seed) not in {row["seed"] for row in rows}:
-            rows += _world_rows(out / f"world-{seed}", seed)
-            write(table, _COLUMNS, rows)
-    _show_motion(rows)
+    seeds = range(first, first + worlds)
+    motion, names = read(out / "motion.csv"), read(out / "names.csv")
+    model = out / f"encoder-{first}" / "model.onnx"
+    for seed in seeds:
+        _measure(out, seed, model, motion, names)
+    _show_motion(motion)
+    show_names(names)
+    show_clips(20, shared / "clips")
     if not shared.is_dir():
         print(f"{shared} is not there: nothing is measured on real pictures")
         return
@@ -76,16 +91,35 @@ def main(
     _yolox(shared, out)
 
 
+def _measure(
+    out: Path, seed: int, model: Path, motion: list[dict[str, str]], names: list[dict[str, str]]
+) -> None:
+    """What is not in the tables yet of this world; the first world also teaches the encoder."""
+    has_motion, has_names = (str(seed) in {row["seed"] for row in rows} for rows in (motion, names))
+    is_first = model.parent.name == f"encoder-{seed}"
+    if has_motion and has_names and (model.is_file() or not is_first):
+        return
+    root = out / f"world-{seed}"
+    shutil.rmtree(root, ignore_errors=True)  # of a run that was interrupted
+    draw_world(root, seed)
+    if not has_motion:
+        motion += _world_rows(root, seed)
+        write(out / "motion.csv", _MOTION_COLUMNS, motion)
+    if is_first and not model.is_file():
+        train_encoder(root, model.parent, seed)
+    if not has_names:
+        names += name_rows(root, seed, model, out / f"names-{seed}")
+        write(out / "names.csv", COLUMNS, names)
+    shutil.rmtree(root)
+
+
 # Motion on drawn worlds
 
 
 def _world_rows(root: Path, seed: int) -> list[dict[str, str]]:
-    shutil.rmtree(root, ignore_errors=True)  # of a run that was interrupted
-    draw_world(root, seed)
     started = time.process_time()
     scored = list(_watch_world(root))
     ms = 1000 * (time.process_time() - started) / len(scored)
-    shutil.rmtree(root)
     rows = []
     for light in _LIGHTS:
         seen = [one for one in scored if one.light == light and not one.is_blank]
@@ -95,7 +129,7 @@ def _world_rows(root: Path, seed: int) -> list[dict[str, str]]:
             f"{statistics.median(one.iou for one in seen):.3f}", len(blanks),
             sum(one.num_boxes > 0 for one in blanks), f"{ms:.1f}",
         )  # fmt: skip
-        rows.append({key: str(value) for key, value in zip(_COLUMNS, values, strict=True)})
+        rows.append({key: str(value) for key, value in zip(_MOTION_COLUMNS, values, strict=True)})
     return rows
 
 
@@ -123,7 +157,7 @@ def _watch_world(root: Path) -> Iterator[_Scored]:
             yield _Scored(
                 light=row["light"],
                 is_blank=not truth,
-                iou=max((_iou(one, t.box) for one in sure for t in truth), default=0.0),
+                iou=max((iou(one, t.box) for one in sure for t in truth), default=0.0),
                 num_boxes=len(sure),
             )
 
@@ -158,7 +192,7 @@ def _real_motion(shared: Path, out: Path) -> None:
     found = Motion({}).look("burst", looks)
     _draw(out / "motion-burst.png", looks, found)
     ious = [
-        max((_iou(box, t) for box in _sure(one) for t in truth[one.key]), default=0.0)
+        max((iou(box, t) for box in _sure(one) for t in truth[one.key]), default=0.0)
         for one in found
         if one.key in truth
     ]
@@ -166,7 +200,8 @@ def _real_motion(shared: Path, out: Path) -> None:
     print(f"motion on the night burst, without a background: {_told(found)}; IoU {words}")
     for name in _BLANKS:
         look = _look(name, start, shared / "speciesnet" / f"{name}.jpg")
-        (one,) = Motion({}).look(name, [look])
+        (one,) = found = Motion({}).look(name, [look])
+        _draw(out / f"motion-{name}.png", [look], found)
         print(f"motion on {name} alone, without a background: blank score {one.blank_score:.2f}")
     for path in sorted((shared / "clips").iterdir()):
         clip = Clip(path.read_bytes())
@@ -231,7 +266,7 @@ def _yolox(shared: Path, out: Path) -> None:
         print(f"YOLOX-nano, {', '.join(animals)} from {least} on:")
         for path, boxes in _truth(shared).items():
             found = _animals(opened.find(_whole(shared / path)))
-            ious = [max((_iou(one, t) for one in found), default=0.0) for t in boxes]
+            ious = [max((iou(one, t) for one in found), default=0.0) for t in boxes]
             words = ", ".join(f"{one:.2f}" for one in ious)
             print(f"  {Path(path).stem:24} {len(found)} found, IoU {words}")
         for name in _BLANKS:
@@ -264,13 +299,6 @@ def _sure(found: Found) -> list[Box]:
         for one in found.objects
         if one.confidence is None or one.confidence >= MIN_CONFIDENCE
     ]
-
-
-def _iou(a: Box, b: Box) -> float:
-    wide = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
-    high = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
-    both = max(wide, 0.0) * max(high, 0.0)
-    return both / (a.width * a.height + b.width * b.height - both)
 
 
 if __name__ == "__main__":

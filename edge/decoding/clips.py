@@ -1,4 +1,4 @@
-"""The frames of a clip that are looked at, upright and sampled by time.
+"""The frames of a clip that are looked at, upright and sampled by time and by motion.
 
 OpenCV gets a file in memory, never a name of the inbox; ffmpeg may take the bytes for the formats
 of `edge.decoding.container` only. A clip's header lies (no frames, a thousand million frames,
@@ -19,11 +19,15 @@ import numpy as np
 
 from edge.decoding.container import FFMPEG_FORMATS
 from edge.decoding.header import check_size
+from edge.decoding.liveliest import Liveliest
 from edge.errors import MediaError
 from edge.preprocess import Image
 
 MAX_FRAMES = 64  # looked at
+_BY_TIME = 32  # of these at most, in a clip whose length is known; the rest goes to what moves
 _SECONDS_BETWEEN = 1.0
+_SECONDS_BETWEEN_GLANCES = 0.25  # frames compared with each other for motion
+_MAX_GLANCES = 400
 _MAX_READ = 20_000  # frames gone through
 _MAX_SECONDS = 60.0  # of work
 _DEFAULT_RATE = 25.0  # frames a second where the header has no sensible rate
@@ -87,30 +91,43 @@ class Clip:
         self.left_off = False  # for lack of time, though more was wanted
 
     def samples(self, numbers: Set[int] | None = None) -> Iterator[Sample]:
-        """Frames at even times: one a second, fewer of a long clip; never more than 64.
+        """One frame a second, fewer of a long clip, then those between in which most moves.
 
-        With `numbers` those very frames instead (and the clip's first is tried for its size).
+        Never more than 64; both parts are in order. With `numbers` those very frames instead (and
+        the clip's first is tried for its size).
         """
         deadline = time.monotonic() + _MAX_SECONDS
-        between_ms = 1000 * _SECONDS_BETWEEN
-        if self.num_claimed is not None:
-            between_ms = max(between_ms, 1000 * self.num_claimed / self._rate / MAX_FRAMES)
-        next_ms, given = 0.0, 0
+        lively = Liveliest(MAX_FRAMES) if numbers is None else None
+        by_time = _Pace(self._between_ms(_SECONDS_BETWEEN, _BY_TIME))
+        glances = _Pace(self._between_ms(_SECONDS_BETWEEN_GLANCES, _MAX_GLANCES))
+        given = 0
         while self._capture.grab():
             frame_number = self.num_frames
             frame_ms = self._next_time()
-            is_wanted = frame_ms >= next_ms if numbers is None else frame_number in numbers
-            image = self._retrieve() if is_wanted or self.size is None else None
-            if image is not None and is_wanted:
+            is_due = by_time.is_due(frame_ms) if lively else frame_number in (numbers or ())
+            is_glance = lively is not None and (is_due or glances.is_due(frame_ms))
+            image = self._retrieve() if is_due or is_glance or self.size is None else None
+            if image is not None and lively and is_glance:
+                glances.took(frame_ms)
+                lively.see(frame_number, round(frame_ms), image, is_due)
+            if image is not None and is_due:
                 given += 1
-                next_ms = (frame_ms // between_ms + 1) * between_ms
+                by_time.took(frame_ms)
                 yield Sample(frame_ms=round(frame_ms), frame_number=frame_number, image_HWC=image)
             if given >= MAX_FRAMES:
                 return
             if self.num_frames >= _MAX_READ or time.monotonic() > deadline:
                 self.left_off = True
-                return
-        self.ended = True
+                break
+        self.ended = not self.left_off
+        for number, ms, image in lively.give(MAX_FRAMES - given) if lively else ():
+            yield Sample(frame_ms=ms, frame_number=number, image_HWC=image)
+
+    def _between_ms(self, seconds: float, most: int) -> float:
+        """So that no more than so many fit into the clip, where its length is known."""
+        if self.num_claimed is None:
+            return 1000 * seconds
+        return max(1000 * seconds, 1000 * self.num_claimed / self._rate / most)
 
     def close(self) -> None:
         self._capture.release()
@@ -137,6 +154,20 @@ class Clip:
     def _tell(self, what: int) -> float:
         value = float(self._capture.get(what))
         return value if math.isfinite(value) else 0.0
+
+
+class _Pace:
+    """Every so many milliseconds, at even times."""
+
+    def __init__(self, between_ms: float) -> None:
+        self._between_ms = between_ms
+        self._next_ms = 0.0
+
+    def is_due(self, frame_ms: float) -> bool:
+        return frame_ms >= self._next_ms
+
+    def took(self, frame_ms: float) -> None:
+        self._next_ms = (frame_ms // self._between_ms + 1) * self._between_ms
 
 
 _SIZE = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)

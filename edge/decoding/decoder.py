@@ -213,7 +213,7 @@ def _decode_clip(data: bytes, wanted: Wanted) -> Decoded:
         facts=Facts(captured_at=told.captured_at),
         time_source="container" if told.captured_at is not None else None,
         damage=_clip_damage(told.cut_short, clip, messages),
-        views=tuple(views),
+        views=tuple(sorted(views, key=lambda view: view.frame_number or 0)),
         num_frames=clip.num_frames,
         duration_seconds=clip.duration_seconds,
     )

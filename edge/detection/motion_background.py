@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.detection.motion_features import Mask, Plane, Planes, difference
+from edge.detection.motion_features import Mask, Plane, Planes, difference, in_light_of
 from edge.errors import StateError
 
 _MAGIC, _VERSION = b"FMB", 1
@@ -24,6 +24,7 @@ _STEPS = np.array([0.012, 0.025, 0.006, 0.006], np.float32)  # of the stored num
 _MIDDLES = np.array([0.0, 4.0, 0.0, 0.0], np.float32)  # a stored 0 means this
 _VOTE = np.float32(8.0)  # stored units a vote
 _MOST_VOTES = np.float32(20.0)
+_YOUNG_VOTES = 4.0
 _DOUBT = np.float32(0.25)  # votes for what an animal may have covered
 _DECAY = np.float32(0.5)  # votes lost by an event that showed something else
 _LEAST_SHARE = np.float32(0.1)  # of a new value: the light of the season is followed
@@ -52,6 +53,10 @@ class Background:
     def is_known(self) -> Mask:
         """1 where an animal of the first event cannot have been mistaken for the background."""
         return np.asarray(self.votes_main >= _VOTE, np.uint8)
+
+    def is_young(self) -> bool:
+        """Whether it is of so few events that one more batch may show the place much better."""
+        return float(self.votes_main.mean() / _VOTE) < _YOUNG_VOTES
 
     def unrest(self) -> Plane:
         """The difference to be expected of moving grass and leaves, 1 or more."""
@@ -114,8 +119,10 @@ def learn(
     `main` is the memory's main value unpacked, `seen` what the event showed, `apart` how far it
     is from the main value, `found` 1 where something was found: little is learned there.
     """
-    rival = _widen(memory.rival)
+    seen = in_light_of(main, seen)
     votes, rival_votes = memory.votes_main / _VOTE, memory.votes_rival / _VOTE
+    # Where there is no rival the main value stands in: `difference` looks at whole pictures.
+    rival = np.where(rival_votes > 0, _widen(memory.rival), main)
     free = found == 0
     same = (apart < AGREES * memory.unrest()) & free
     open_ = ~same & (free | (votes < 1.0)) & (not same_event)

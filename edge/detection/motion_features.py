@@ -69,6 +69,12 @@ def difference(one: Planes, other: Planes) -> Plane:
     return np.asarray(cv2.blur(total, (5, 5)), np.float32)
 
 
+def in_light_of(one: Planes, other: Planes) -> Planes:
+    """`other` as it would be by the light of `one`."""
+    shifts = [_middle((b - a)[2::6, 2::6].ravel()) for a, b in zip(one, other, strict=True)]
+    return np.asarray(other - np.array(shifts, np.float32)[:, None, None], np.float32)
+
+
 def _middle(values: NDArray[np.float32]) -> float:
     return float(np.sort(values)[len(values) // 2])  # np.median takes ten times as long
 

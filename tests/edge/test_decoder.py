@@ -227,6 +227,39 @@ def test_a_long_clip_gives_no_more_than_64_frames() -> None:
     assert times[-1] > 120_000
 
 
+def _passing(at: range, number: int) -> list[NDArray[np.uint8]]:
+    """A grainy place, ten frames a second, which something crosses in these frames."""
+    rng = np.random.default_rng(2)
+    place = scene(96, 64).astype(np.float32)
+    frames = []
+    for one in range(number):
+        image = place + rng.normal(0, 2, place.shape)
+        if one in at:
+            left = 4 * (one - at.start)
+            image[20:44, left : left + 24] = 230
+        frames.append(np.clip(image, 0, 255).astype(np.uint8))
+    return frames
+
+
+def test_frames_between_are_taken_while_something_moves() -> None:
+    done = decoder.decode(clip(_passing(range(203, 219), 300), rate=10.0), WANTED)
+    times = [one.frame_ms for one in done.views if one.frame_ms is not None]
+    assert times == sorted(set(times))
+    assert set(range(0, 30_000, 1000)) <= set(times), "one a second, whatever moves"
+    between = {time for time in times if time % 1000}
+    assert 3 <= len(between) <= 8
+    assert all(20_000 <= time <= 22_500 for time in between), between
+
+
+def test_nothing_but_light_moves_and_no_frame_more_is_taken() -> None:
+    frames = _passing(range(0), 80)
+    lit = [
+        np.clip(one * (0.7 + 0.005 * at), 0, 255).astype(np.uint8) for at, one in enumerate(frames)
+    ]
+    done = decoder.decode(clip(lit, rate=10.0), WANTED)
+    assert [one.frame_ms for one in done.views] == list(range(0, 8000, 1000))
+
+
 def test_half_a_clip_gives_its_half_and_says_so() -> None:
     data = clip(_frames(30))
     done = decoder.decode(data[: len(data) // 2], WANTED)

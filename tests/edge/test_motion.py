@@ -194,6 +194,30 @@ def test_a_first_burst_is_compared_with_itself(world):
     assert all(is_at(boxes(one)[0], *place) for one, place in zip(found, places, strict=True))
 
 
+def test_a_burst_goes_on_in_the_next_batch(world, motion):
+    """Alone the last frame could not tell the animal from the bush, new here as well."""
+    pictures = [world.picture((x, 80)) for x in (170, 128, 84)]
+    for picture in pictures:
+        picture[80:120, 30:84] = (30, 60, 25)
+    event = world.event(*pictures)
+    motion.look("ford", event[:2])
+    (last,) = motion.look("ford", event[2:])
+    assert is_at(boxes(last)[0], 84, 80)
+
+
+def test_later_events_of_a_batch_show_what_was_behind_the_first_animal(world):
+    places = [(40, 80), (52, 80), (64, 80)]  # it covers itself
+    first = world.event(*(world.picture(place) for place in places))
+    later = [look for event in world.blanks(3) for look in event]
+    alone = Motion({}).look("ford", first)
+    assert not all(
+        is_at(box, *at) for one, at in zip(alone, places, strict=True) for box in boxes(one)
+    )
+    together = Motion({}).look("ford", [*first, *later])[:3]
+    for one, place in zip(together, places, strict=True):
+        assert is_at(boxes(one)[0], *place)
+
+
 def test_a_first_single_picture_is_unknown(world, motion):
     (found,) = Motion({}).look("ford", world.event(world.picture()))
     (whole,) = found.objects
