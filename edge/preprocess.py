@@ -70,11 +70,28 @@ def fit_within(image_HWC: Image, longest_side: int) -> Image:
     return _scale(image_HWC, max(round(height * factor), 1), max(round(width * factor), 1))
 
 
+def halved(image: Image, height: int, width: int) -> Image:
+    """The picture, coloured or grey, halved as often as that is exact and leaves this much of it.
+
+    The mean of four pixels is several times as fast as area averaging by any other factor, and
+    averaging what is left gives the same picture: no pixel is shared out in between.
+    """
+    while (
+        image.shape[0] % 2 == 0
+        and image.shape[1] % 2 == 0
+        and image.shape[0] >= 2 * height
+        and image.shape[1] >= 2 * width
+    ):
+        size = (image.shape[1] // 2, image.shape[0] // 2)
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return image
+
+
 def _scale(image_HWC: Image, height: int, width: int) -> Image:
     """Each axis shrinks by area or grows bilinearly; INTER_AREA alone would enlarge blockily."""
     shrunk_height = min(image_HWC.shape[0], height)
     shrunk_width = min(image_HWC.shape[1], width)
-    scaled: cv2.typing.MatLike = np.ascontiguousarray(image_HWC)
+    scaled: cv2.typing.MatLike = halved(np.ascontiguousarray(image_HWC), height, width)
     if (shrunk_height, shrunk_width) != scaled.shape[:2]:
         scaled = cv2.resize(scaled, (shrunk_width, shrunk_height), interpolation=cv2.INTER_AREA)
     if (height, width) != (shrunk_height, shrunk_width):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge import preprocess
 from edge.decoding.quality import MIN_QUALITY, Quality, measure
@@ -13,6 +14,7 @@ from edge.detect import Box
 from edge.preprocess import Image, InputSpec
 
 CROP_LONGEST_SIDE = 512  # pixels
+_ENOUGH = 0.9  # of that side
 _JPEG_QUALITY = 90
 MIN_SIDE = 8  # pixels; smaller crops show no coat
 
@@ -25,6 +27,7 @@ class Cut:
     jpeg: bytes
     quality: Quality
     usable: bool
+    emb_D: NDArray[np.float32] | None = None  # unit length; the decoder knows no encoder
 
 
 def cut(image_HWC: Image, box: Box | None, spec: InputSpec) -> Cut:
@@ -32,10 +35,18 @@ def cut(image_HWC: Image, box: Box | None, spec: InputSpec) -> Cut:
     quality = measure(crop, box)
     return Cut(
         encoder_HWC=preprocess.resize(crop, spec).copy(),
-        jpeg=_to_jpeg(preprocess.fit_within(crop, CROP_LONGEST_SIDE)),
+        jpeg=_to_jpeg(_for_people(crop)),
         quality=quality,
         usable=min(crop.shape[:2]) >= MIN_SIDE and quality.of_crop >= MIN_QUALITY,
     )
+
+
+def _for_people(crop_HWC: Image) -> Image:
+    """A copy no longer than CROP_LONGEST_SIDE; halves will do where they come close to it."""
+    enough = _ENOUGH * CROP_LONGEST_SIDE / max(crop_HWC.shape[:2])
+    height, width = (max(int(enough * side), 1) for side in crop_HWC.shape[:2])
+    copy_HWC = preprocess.halved(np.ascontiguousarray(crop_HWC), height, width)
+    return preprocess.fit_within(copy_HWC, CROP_LONGEST_SIDE)
 
 
 def _to_jpeg(image_HWC: Image) -> bytes:
