@@ -68,6 +68,19 @@ def draw_scenes(seed: int, num: int) -> Iterator[bytes]:
         yield jpeg.tobytes()
 
 
+def draw_small(folder: Path, num_animals: int, num_pictures: int) -> None:
+    """Small pictures in one folder an animal, to be enrolled; those that are there are kept."""
+    for number in range(num_animals * num_pictures):
+        animal, picture = divmod(number, num_pictures)
+        path = folder / f"animal{animal:02d}" / f"{picture}.jpg"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scene_HWC = draw_scene(np.random.default_rng((7, number)), 384, 512).base_HWC
+            done, jpeg = cv2.imencode(".jpg", scene_HWC[..., ::-1].clip(0, 255).astype(np.uint8))
+            assert done
+            path.write_bytes(with_time(jpeg.tobytes(), _time(100 * number)))
+
+
 def with_time(jpeg: bytes, moment: datetime) -> bytes:
     """The JPEG with an EXIF block that holds this time and a camera's name."""
     exif = Image.Exif()

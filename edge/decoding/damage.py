@@ -26,6 +26,7 @@ _WARNING = re.compile(r"Corrupt JPEG data|Premature end|Invalid SOS|libpng (?:er
 _CLIP_ERROR = re.compile(r"(?i)error|invalid|corrupt|concealing|truncat|missing|overread")
 
 _NUM_COLUMNS = 64  # a row of blocks is looked at in so many parts
+_ROWS_AT_ONCE = 32  # as floats: they stay in the processor's cache
 _NUM_STARTS = 16  # ... and a step may begin at the edge of each sixteenth
 _MIN_BLOCK_ROWS = 6
 _MIN_WIDTH = 48  # pixels at the scale decoded
@@ -137,11 +138,16 @@ def _parts(image_HWC: Image) -> list[NDArray[np.uint8]]:
 
 
 def _means(columns_HKWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of each column in each row, as Y, Cr, Cb: one product, twice as fast as resizing floats."""
+    """Of each column in each row, as Y, Cr, Cb: a product, twice as fast as resizing floats."""
     height, count, wide, _ = columns_HKWC.shape
-    rows = columns_HKWC.reshape(height * count, wide * 3).astype(np.float32)
-    means: NDArray[np.float32] = rows @ np.tile(_TO_YCC.T / np.float32(wide), (wide, 1))
-    return means.reshape(height, count, 3)
+    weights = np.tile(_TO_YCC.T / np.float32(wide), (wide, 1))
+    means_HKC = np.empty((height, count, 3), np.float32)
+    for top in range(0, height, _ROWS_AT_ONCE):
+        rows = columns_HKWC[top : top + _ROWS_AT_ONCE]
+        means_HKC[top : top + _ROWS_AT_ONCE] = (
+            rows.reshape(len(rows) * count, wide * 3).astype(np.float32) @ weights
+        ).reshape(len(rows), count, 3)
+    return means_HKC
 
 
 def _look_at_rows(columns_HKC: NDArray[np.float32], first: int, pitch: int) -> _Edges:
