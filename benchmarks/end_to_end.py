@@ -57,6 +57,7 @@ class Case:
     template: Path  # a state folder with the gallery enrolled
     known: Path  # the same number of rows for the others
     num_photos: int
+    num_rival_photos: int
     times: dict[str, list[float]] = field(default_factory=dict)
 
     @property
@@ -139,9 +140,8 @@ def main(
             _round(bench, case)
         _extra_round(bench, cases[min(1, len(cases) - 1)], extras)
         write_json(out / "end_to_end.json", _content(described, bench, cases, extras))
-    print(
-        f"\n{table({case.label: case.times for case in cases}, WANTED)}\n\n{extras.words()}\n\nfigures: {out / 'end_to_end.json'}"
-    )
+    shown = table({case.label: case.times for case in cases}, WANTED)
+    print(f"\n{shown}\n\n{extras.words()}\n\nfigures: {out / 'end_to_end.json'}")
 
 
 def _case(bench: Bench, chosen: SpeedModel, precision: str, numbers: dict[str, int]) -> Case:
@@ -169,6 +169,7 @@ def _case(bench: Bench, chosen: SpeedModel, precision: str, numbers: dict[str, i
         )
     num_photos = numbers[f"{chosen.name} {precision}"]
     return Case(
+        num_rival_photos=min(_RIVAL_PHOTOS, num_photos // 3),
         chosen=chosen, precision=precision, path=path, template=template, known=known,
         num_photos=num_photos,
     )  # fmt: skip
@@ -238,7 +239,7 @@ def _rival(bench: Bench, case: Case, name: str) -> None:
         environment["PYTHONPATH"] = os.pathsep.join(one for one in paths if one)
     case.add(
         name,
-        _program("rivals.py", case, bench, _RIVAL_PHOTOS, environment, name,
+        _program("rivals.py", case, bench, case.num_rival_photos, environment, name,
                  "--model", case.chosen.name)["seconds"],
     )  # fmt: skip
 

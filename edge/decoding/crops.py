@@ -30,15 +30,35 @@ class Cut:
     emb_D: NDArray[np.float32] | None = None  # unit length; the decoder knows no encoder
 
 
-def cut(image_HWC: Image, box: Box | None, spec: InputSpec) -> Cut:
+def cut(
+    image_HWC: Image, box: Box | None, spec: InputSpec, full_size: tuple[int, int] | None = None
+) -> Cut:
+    """Of a whole picture, or of a reduced copy of one of `full_size` (width, height) in pixels."""
     crop = preprocess.crop(image_HWC, box)
     quality = measure(crop, box)
     return Cut(
-        encoder_HWC=preprocess.resize(crop, spec).copy(),
+        encoder_HWC=_for_encoder(image_HWC, crop, box, spec, full_size),
         jpeg=_to_jpeg(_for_people(crop)),
         quality=quality,
         usable=min(crop.shape[:2]) >= MIN_SIDE and quality.of_crop >= MIN_QUALITY,
     )
+
+
+def _for_encoder(
+    image_HWC: Image,
+    crop: Image,
+    box: Box | None,
+    spec: InputSpec,
+    full_size: tuple[int, int] | None,
+) -> Image:
+    """As from the whole picture, also where its edges fall between the copy's pixels."""
+    is_part = box is not None and crop.shape[:2] != image_HWC.shape[:2]
+    is_larger = crop.shape[0] > spec.height and crop.shape[1] > spec.width
+    if box is None or full_size is None or not (is_part and is_larger):
+        return preprocess.resize(crop, spec).copy()
+    if image_HWC.shape[:2] == full_size[::-1]:
+        return preprocess.resize(crop, spec).copy()
+    return preprocess.resize_part(image_HWC, box, full_size, spec)
 
 
 def _for_people(crop_HWC: Image) -> Image:
