@@ -54,11 +54,11 @@ def _for_encoder(
     """As from the whole picture, also where its edges fall between the copy's pixels."""
     is_part = box is not None and crop.shape[:2] != image_HWC.shape[:2]
     is_larger = crop.shape[0] > spec.height and crop.shape[1] > spec.width
-    if box is None or full_size is None or not (is_part and is_larger):
-        return preprocess.resize(crop, spec).copy()
-    if image_HWC.shape[:2] == full_size[::-1]:
-        return preprocess.resize(crop, spec).copy()
-    return preprocess.resize_part(image_HWC, box, full_size, spec)
+    is_reduced = full_size is not None and image_HWC.shape[:2] != full_size[::-1]
+    if box is not None and full_size is not None and is_part and is_larger and is_reduced:
+        return preprocess.resize_part(image_HWC, box, full_size, spec)
+    small_HWC: Image = preprocess.resize(crop, spec).copy()
+    return small_HWC
 
 
 def _for_people(crop_HWC: Image) -> Image:

@@ -84,14 +84,14 @@ def _work_families(snapshot: Snapshot) -> Iterator[_Family]:
     yield (
         "decode_seconds",
         "summary",
-        "Time a batch waits until it is decoded and embedded.",
+        "Time a batch waits for pixels and embeddings.",
         _timing(snapshot.decode),
     )
     yield "detect_seconds", "summary", "Time to find animals in a batch.", _timing(snapshot.detect)
     yield (
         "embed_seconds",
         "summary",
-        "Time to embed the crops of a medium.",
+        "Time to embed a medium's crops.",
         _timing(snapshot.embed),
     )
 
