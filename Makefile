@@ -23,7 +23,7 @@ EDGE_PY := .venv-edge/bin/python
 
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
-.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export bench-identity dist wheelhouse target installed bench-detect bench-search
+.PHONY: check help env demo test test-edge lint types imports ci fault bench-demo bench-quality bench-indivaid bench-clustering bench-training bench-export bench-identity dist wheelhouse target installed bench-detect bench-search bench
 
 check: lint types imports test  ## what a change must pass (also: plain `make`)
 
@@ -61,6 +61,17 @@ ci: lint types imports test test-edge  ## everything the build server runs
 
 fault: env  ## kills, power cuts, failing and full disks: 15 minutes, or all of it with FULL=1, which goes on where it stopped
 	@FULL=$(FULL) $(PY) -m pytest -q -s -m fault
+
+bench: env benchmarks/results/peers/.ready  ## edge-watch against other programs and the ceiling; decoding (CAMERA_TRAP= WEIGHTS=); FULL=1
+	@$(PY) benchmarks/end_to_end.py --out benchmarks/results/end-to-end \
+	    --peers benchmarks/results/peers $(if $(FULL),--full)
+	@$(PY) benchmarks/decode.py --shared $(CAMERA_TRAP) --weights $(WEIGHTS) \
+	    --out benchmarks/results/decode
+
+# wildlife-tools beside, not in, this environment: it pulls in packages that nothing else needs.
+benchmarks/results/peers/.ready: benchmarks/peers.txt
+	@$(PY) -m pip install -qq --no-deps --upgrade --target benchmarks/results/peers -r benchmarks/peers.txt
+	@touch $@
 
 bench-demo: env  ## the demo over fresh pairs of seeds: two, or ten with FULL=1; goes on where it stopped
 	@$(PY) benchmarks/demo_seeds.py --out benchmarks/results/demo --pairs $(if $(FULL),10,2)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge import preprocess
 from edge.decoding.quality import MIN_QUALITY, Quality, measure
@@ -13,6 +14,7 @@ from edge.detect import Box
 from edge.preprocess import Image, InputSpec
 
 CROP_LONGEST_SIDE = 512  # pixels
+_ENOUGH = 0.9  # of that side: 7 times as fast as shrinking to the whole of it
 _JPEG_QUALITY = 90
 MIN_SIDE = 8  # pixels; smaller crops show no coat
 
@@ -25,17 +27,47 @@ class Cut:
     jpeg: bytes
     quality: Quality
     usable: bool
+    emb_D: NDArray[np.float32] | None = None  # unit length; the decoder knows no encoder
 
 
-def cut(image_HWC: Image, box: Box | None, spec: InputSpec) -> Cut:
+def cut(
+    image_HWC: Image, box: Box | None, spec: InputSpec, full_size: tuple[int, int] | None = None
+) -> Cut:
+    """Of a whole picture, or of a reduced copy of one of `full_size` (width, height) in pixels."""
     crop = preprocess.crop(image_HWC, box)
     quality = measure(crop, box)
     return Cut(
-        encoder_HWC=preprocess.resize(crop, spec).copy(),
-        jpeg=_to_jpeg(preprocess.fit_within(crop, CROP_LONGEST_SIDE)),
+        encoder_HWC=_for_encoder(image_HWC, crop, box, spec, full_size),
+        jpeg=_to_jpeg(_for_people(crop)),
         quality=quality,
         usable=min(crop.shape[:2]) >= MIN_SIDE and quality.of_crop >= MIN_QUALITY,
     )
+
+
+def _for_encoder(
+    image_HWC: Image,
+    crop: Image,
+    box: Box | None,
+    spec: InputSpec,
+    full_size: tuple[int, int] | None,
+) -> Image:
+    """As from the whole picture, also where its edges fall between the copy's pixels."""
+    is_part = box is not None and crop.shape[:2] != image_HWC.shape[:2]
+    is_larger = crop.shape[0] > spec.height and crop.shape[1] > spec.width
+    is_reduced = full_size is not None and image_HWC.shape[:2] != full_size[::-1]
+    if box is not None and full_size is not None and is_part and is_larger and is_reduced:
+        return preprocess.resize_part(image_HWC, box, full_size, spec)
+    small_HWC: Image = preprocess.resize(crop, spec).copy()
+    return small_HWC
+
+
+def _for_people(crop_HWC: Image) -> Image:
+    """A copy no longer than CROP_LONGEST_SIDE; half the crop will do where it comes close to it."""
+    height, width = (side // 2 for side in crop_HWC.shape[:2])
+    if _ENOUGH * CROP_LONGEST_SIDE <= max(height, width) <= CROP_LONGEST_SIDE:
+        halves = cv2.resize(crop_HWC, (max(width, 1), max(height, 1)), interpolation=cv2.INTER_AREA)
+        return np.asarray(halves, np.uint8)
+    return preprocess.fit_within(crop_HWC, CROP_LONGEST_SIDE)
 
 
 def _to_jpeg(image_HWC: Image) -> bytes:

@@ -26,6 +26,7 @@ _WARNING = re.compile(r"Corrupt JPEG data|Premature end|Invalid SOS|libpng (?:er
 _CLIP_ERROR = re.compile(r"(?i)error|invalid|corrupt|concealing|truncat|missing|overread")
 
 _NUM_COLUMNS = 64  # a row of blocks is looked at in so many parts
+_ROWS_AT_ONCE = 32  # as floats: they stay in the processor's cache
 _NUM_STARTS = 16  # ... and a step may begin at the edge of each sixteenth
 _MIN_BLOCK_ROWS = 6
 _MIN_WIDTH = 48  # pixels at the scale decoded
@@ -120,9 +121,33 @@ def _columns(image_HWC: Image) -> NDArray[np.float32]:
     small: cv2.typing.MatLike = image_HWC
     if width > 16 * _NUM_COLUMNS:  # in whole numbers first, which is several times faster
         small = cv2.resize(small, (8 * _NUM_COLUMNS, height), interpolation=cv2.INTER_AREA)
-    size = (min(_NUM_COLUMNS, width), height)
-    means = cv2.resize(small.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.transform(means, _TO_YCC), dtype=np.float32)
+    return np.concatenate([_means(part) for part in _parts(np.asarray(small))], axis=1)
+
+
+def _parts(image_HWC: Image) -> list[NDArray[np.uint8]]:
+    """The picture cut into columns [height, columns, width of each, 3], the wider ones first."""
+    height, width = image_HWC.shape[:2]
+    num = min(_NUM_COLUMNS, width)
+    narrow, num_wide = divmod(width, num)
+    edge = num_wide * (narrow + 1)
+    sides = (
+        (image_HWC[:, :edge], narrow + 1, num_wide),
+        (image_HWC[:, edge:], narrow, num - num_wide),
+    )
+    return [part.reshape(height, count, wide, 3) for part, wide, count in sides if count]
+
+
+def _means(columns_HKWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of each column in each row, as Y, Cr, Cb: a product, twice as fast as resizing floats."""
+    height, count, wide, _ = columns_HKWC.shape
+    weights = np.tile(_TO_YCC.T / np.float32(wide), (wide, 1))
+    means_HKC = np.empty((height, count, 3), np.float32)
+    for top in range(0, height, _ROWS_AT_ONCE):
+        rows = columns_HKWC[top : top + _ROWS_AT_ONCE]
+        means_HKC[top : top + _ROWS_AT_ONCE] = (
+            rows.reshape(len(rows) * count, wide * 3).astype(np.float32) @ weights
+        ).reshape(len(rows), count, 3)
+    return means_HKC
 
 
 def _look_at_rows(columns_HKC: NDArray[np.float32], first: int, pitch: int) -> _Edges:
@@ -131,7 +156,7 @@ def _look_at_rows(columns_HKC: NDArray[np.float32], first: int, pitch: int) -> _
     above2, above, below, below2 = (columns_HKC[rows_R + offset] for offset in (-1, 0, 1, 2))
     step_RKC = 1.5 * (below - above) - 0.5 * (below2 - above2)
     step_RCK = np.ascontiguousarray(step_RKC.transpose(0, 2, 1))
-    textures = [np.median(np.abs(np.diff(side[:, :, 0])), axis=1) for side in (above, below)]
+    textures = [_median(np.abs(np.diff(side[:, :, 0]))) for side in (above, below)]
     finer, coarser = np.maximum(*textures), np.minimum(*textures)
     return _Edges(step_RCK=step_RCK, flat_R=coarser + 0.25 < _MIN_TEXTURE * (finer + 0.25))
 
@@ -158,10 +183,9 @@ def _step_ratios(edges: _Edges) -> NDArray[np.float32]:
 
 
 def _ratio(step_RCK: NDArray[np.float32]) -> NDArray[np.float32]:
-    step_RC = np.median(step_RCK, axis=2)
-    scatter_RC = np.median(np.abs(step_RCK - step_RC[..., None]), axis=2)
-    ratio_RC: NDArray[np.float32] = np.abs(step_RC) / (scatter_RC + 1)
-    return ratio_RC
+    step_RC = _median(step_RCK)
+    scatter_RC = _median(np.abs(step_RCK - step_RC[..., None]))
+    return np.asarray(np.abs(step_RC) / (scatter_RC + 1), np.float32)
 
 
 def _ratio_from(
@@ -169,17 +193,26 @@ def _ratio_from(
 ) -> NDArray[np.float32]:
     """The ratio of a step that begins at column `start`, the largest of Y, Cr and Cb."""
     seen_RCK = np.concatenate([above_RCK[..., start:], below_RCK[..., :start]], axis=2)
-    step_RC = np.median(seen_RCK, axis=2)
+    step_RC = _median(seen_RCK)
     size_RC = np.abs(step_RC)
     parts_RC = np.minimum(
-        np.median(above_RCK[..., start:], axis=2) * np.sign(step_RC),
-        np.median(below_RCK[..., :start], axis=2) * np.sign(step_RC),
+        _median(above_RCK[..., start:]) * np.sign(step_RC),
+        _median(below_RCK[..., :start]) * np.sign(step_RC),
     )
     beside_RC = np.maximum(
-        np.abs(np.median(above_RCK[..., :start], axis=2)),
-        np.abs(np.median(below_RCK[..., start:], axis=2)),
+        np.abs(_median(above_RCK[..., :start])),
+        np.abs(_median(below_RCK[..., start:])),
     )
     found_RC = size_RC >= _MIN_STEP
     found_RC &= (parts_RC >= _QUIET * size_RC) & (beside_RC <= _QUIET * size_RC)
     ratio_R: NDArray[np.float32] = np.where(found_RC, _ratio(seen_RCK), 0).max(axis=1)
     return ratio_R
+
+
+def _median(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Along the last axis, as np.median gives it, in a fifth of its time for rows this short."""
+    ordered = np.sort(values, axis=-1)
+    middle = values.shape[-1] // 2
+    if values.shape[-1] % 2:
+        return np.asarray(ordered[..., middle])
+    return np.asarray((ordered[..., middle - 1] + ordered[..., middle]) / 2, np.float32)

@@ -177,7 +177,7 @@ def _view(
     return View(
         frame_ms=None if sample is None else sample.frame_ms,
         cuts=tuple(
-            cut(shown_HWC, one.box, wanted.spec) if wanted.cuts_out(one) else None
+            cut(shown_HWC, one.box, wanted.spec, full_size) if wanted.cuts_out(one) else None
             for one in objects
         ),
         look_HWC=(

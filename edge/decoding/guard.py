@@ -1,9 +1,10 @@
 """Decoding in processes that may crash, hang or eat memory: each such file costs itself alone.
 
 One thread waits on each worker, and each worker is reached by a socket of its own, so the death
-of one can hold up no other. Workers are forked from a server process that has loaded the decoders
-once; each has limits of its own, is renewed after many files, and ends with the process that uses
-it. POSIX only: `resource` and `signal.setitimer` hold the limits.
+of one can hold up no other. A file's bytes go through memory shared with the worker, as a socket
+takes a few hundred KB at a time. Workers are forked from a server process that has loaded the
+decoders once; each has limits of its own, is renewed after many files, and ends with the process
+that uses it. POSIX only: `resource` and `signal.setitimer` hold the limits.
 
 Why no pool of a library: pebble 5.2's workers share a lock, and the others wait for ever when one
 is killed while it holds it; it counts time by the wall clock; `concurrent.futures` gives up the
@@ -26,7 +27,7 @@ import types
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import context, forkserver, process
+from multiprocessing import context, forkserver, process, reduction
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # loading it loads OpenCV, which must not happen before its l
 PICTURE_SECONDS = 30.0
 CLIP_SECONDS = 120.0
 _FILES_PER_WORKER = 1_000
+_KEPT_BYTES = 16 * 1024 * 1024  # of shared memory between two files; a larger file's goes at once
 _ADDRESS_SPACE = 1_500 * 1024 * 1024  # bytes
 _MAX_OPEN_FILES = 64
 _START_SECONDS = 60.0
@@ -86,6 +88,15 @@ class _Process(context.ForkServerProcess):
                 sys.modules["__main__"] = main
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A function to be called in a worker, with these bytes first if there are any."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    data: bytes | None
+
+
 class _WorkerEndedError(Exception):
     """The worker ended instead of answering."""
 
@@ -98,14 +109,47 @@ class _NoStartError(Exception):
     """A worker that ended before it was ready."""
 
 
+class _Memory:
+    """Memory that a process shares with those it hands it to; it goes when the last one ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Callable[[Any], _Memory], tuple[Any]]:
+        return _received, (reduction.DupFd(self._descriptor),)
+
+    def put(self, data: bytes) -> None:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._descriptor, memoryview(data)[done:], done)
+
+    def take(self, num_bytes: int) -> bytes:
+        return os.pread(self._descriptor, num_bytes, 0)
+
+    def shrink(self) -> None:
+        if os.fstat(self._descriptor).st_size > _KEPT_BYTES:
+            os.ftruncate(self._descriptor, 0)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _received(descriptor: Any) -> _Memory:
+    return _Memory(descriptor.detach())
+
+
 class _Worker:
-    """One process and the socket to it."""
+    """One process, the socket to it and the memory shared with it."""
 
     def __init__(self) -> None:
         self._connection, theirs = multiprocessing.Pipe()
+        self._memory = _Memory(os.memfd_create("medium"))
         try:
             _limit_sending(self._connection, _GRACE_SECONDS)
-            self._process = _started(theirs)
+            self._process = _started(theirs, self._memory)
+        except BaseException:
+            self._memory.close()
+            raise
         finally:
             theirs.close()
         self.num_files = 0
@@ -120,14 +164,19 @@ class _Worker:
         except (EOFError, OSError):
             return False
 
-    def ask(self, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    def ask(self, seconds: float, task: _Task) -> Any:
         """What the function gives in the worker; raises _WorkerEndedError if that ends first."""
         self.num_files += 1
+        num_bytes = None if task.data is None else len(task.data)
         try:
-            self._connection.send((function, seconds, args))
+            if task.data is not None:
+                self._memory.put(task.data)
+            self._connection.send((task.function, seconds, num_bytes, task.args))
             # The worker's own timer ends it before; not where it is stopped (SIGSTOP).
             if self._connection.poll(seconds + _GRACE_SECONDS):
-                return self._connection.recv()
+                answer = self._connection.recv()
+                self._memory.shrink()
+                return answer
             exitcode: int | None = -signal.SIGALRM
         except (EOFError, OSError):
             self._process.join(_GRACE_SECONDS)
@@ -141,15 +190,16 @@ class _Worker:
     def end(self) -> None:
         """Ends an idle worker by closing its socket, another by force; leaves nothing behind."""
         self._connection.close()
+        self._memory.close()
         self._process.join(_GRACE_SECONDS)
         self._process.kill()
         self._process.join()
         self._process.close()
 
 
-def _started(connection: Connection) -> _Process:
+def _started(connection: Connection, memory: _Memory) -> _Process:
     """A process forked from the server, which is started anew where it was killed."""
-    process = _Process(target=_serve, args=(connection,), daemon=True)
+    process = _Process(target=_serve, args=(connection, memory), daemon=True)
     try:
         process.start()
     except (EOFError, OSError) as error:
@@ -165,10 +215,14 @@ class DecodePool:
         num_workers: int,
         picture_seconds: float = PICTURE_SECONDS,
         clip_seconds: float = CLIP_SECONDS,
+        num_threads: int = 0,
     ) -> None:
+        """`num_threads`, where it is more: so many files are in hand at a time (see `submit`)."""
         self._picture_seconds = picture_seconds
         self._clip_seconds = clip_seconds
-        self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(
+            max(num_workers, num_threads), thread_name_prefix="decode"
+        )
         self._workers: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         for _ in range(num_workers):
             self._workers.put(None)
@@ -183,18 +237,24 @@ class DecodePool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def submit(self, data: bytes, wanted: Wanted) -> Future[Decoded]:
+    def submit(
+        self, data: bytes, wanted: Wanted, then: Callable[[Decoded], Decoded] | None = None
+    ) -> Future[Decoded]:
         """`edge.decoding.decoder.decode` of these bytes, in a worker.
 
-        The future's result raises MediaError, also for "crashed", "timeout" and "memory", and
-        InstallError where no worker can be started.
+        `then` changes what came of it: in this process, in the thread that waited for the worker,
+        which may meanwhile decode for another one. The future's result raises MediaError, also for
+        "crashed", "timeout" and "memory", InstallError where no worker can be started, and what
+        `then` raises.
         """
         seconds = self._picture_seconds if is_picture(data) else self._clip_seconds
-        return self._threads.submit(self._run, seconds, _decode, (data, wanted))
+        task = _Task(function=_decode, args=(wanted,), data=data)
+        return self._threads.submit(self._decoded, seconds, task, then)
 
     def call(self, function: Callable[..., _Result], *args: Any) -> Future[_Result]:
         """Any function in a worker, under the limits of a picture."""
-        return self._threads.submit(self._run, self._picture_seconds, function, args)
+        task = _Task(function=function, args=args, data=None)
+        return self._threads.submit(self._run, self._picture_seconds, task)
 
     def close(self) -> None:
         """Ends the workers; what is not done by then is given up."""
@@ -209,7 +269,13 @@ class DecodePool:
             if worker_or_none is not None:
                 worker_or_none.end()
 
-    def _run(self, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    def _decoded(
+        self, seconds: float, task: _Task, then: Callable[[Decoded], Decoded] | None
+    ) -> Decoded:
+        decoded: Decoded = self._run(seconds, task)
+        return decoded if then is None else then(decoded)
+
+    def _run(self, seconds: float, task: _Task) -> Any:
         worker = self._workers.get()
         try:
             for left in reversed(range(_MAX_TRIES)):
@@ -218,7 +284,7 @@ class DecodePool:
                 if self._closed:
                     raise CancelledError
                 try:
-                    return _opened(worker.ask(seconds, function, args))
+                    return _opened(worker.ask(seconds, task))
                 except _WorkerEndedError as died:
                     worker.end()
                     self._busy.discard(worker)
@@ -298,16 +364,17 @@ def _limit_worker() -> None:
         resource.setrlimit(limit, (min(now, most), most))
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, memory: _Memory) -> None:
     """A worker's life: answers until its socket is closed."""
     _limit_worker()
     connection.send(_READY)
     while True:
         try:
-            function, seconds, args = connection.recv()
+            function, seconds, num_bytes, args = connection.recv()
         except EOFError:
             return
-        connection.send(_answer(function, seconds, args))
+        data = () if num_bytes is None else (memory.take(num_bytes),)
+        connection.send(_answer(function, seconds, (*data, *args)))
 
 
 def _answer(function: Callable[..., Any], seconds: float, args: tuple[Any, ...]) -> Any:

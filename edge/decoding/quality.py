@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from edge.detect import Box
-from edge.preprocess import Image
+from edge.preprocess import Image, halved
 
 MIN_QUALITY = 0.02  # below: unidentifiable
 _SIDE = 96  # pixels; blur is measured at this longest side, whatever the crop's size
@@ -68,6 +68,7 @@ def _grey(crop_HWC: Image) -> cv2.typing.MatLike:
     factor = min(1.0, _SIDE / max(height, width))
     size = max(round(width * factor), 1), max(round(height * factor), 1)
     grey_HW = cv2.cvtColor(np.ascontiguousarray(crop_HWC), cv2.COLOR_RGB2GRAY)
+    grey_HW = halved(np.asarray(grey_HW, np.uint8), size[1], size[0])
     return cv2.resize(grey_HW, size, interpolation=cv2.INTER_AREA)
 
 

@@ -62,5 +62,5 @@ def _digest(gallery: Gallery, manifest: Manifest) -> str:
         reference.light_M,
     ):
         assert array is not None
-        sha.update(array.tobytes())
+        sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()

@@ -81,9 +81,19 @@ def _work_families(snapshot: Snapshot) -> Iterator[_Family]:
         "How long the first of them waits.",
         _one(snapshot.oldest_pending_seconds),
     )
-    yield "decode_seconds", "summary", "Time to decode a batch.", _timing(snapshot.decode)
+    yield (
+        "decode_seconds",
+        "summary",
+        "Time a batch waits for pixels and embeddings.",
+        _timing(snapshot.decode),
+    )
     yield "detect_seconds", "summary", "Time to find animals in a batch.", _timing(snapshot.detect)
-    yield "embed_seconds", "summary", "Time to embed a batch.", _timing(snapshot.embed)
+    yield (
+        "embed_seconds",
+        "summary",
+        "Time to embed a medium's crops.",
+        _timing(snapshot.embed),
+    )
 
 
 def _gauge_families(snapshot: Snapshot) -> Iterator[_Family]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.config import After
-from edge.decoding.guard import DecodePool
 from edge.detect import People
 from edge.detection.boxes_file import BoxesFile
 from edge.encoder import Encoder
@@ -16,6 +15,7 @@ from edge.operation.clock import Clock
 from edge.operation.health import Health
 from edge.record.state import StateFolder
 from edge.record.store import Store
+from edge.watch.embedding import EmbeddingDecoders
 from edge.watch.finder import Finder
 from edge.watch.taken import Times
 
@@ -26,7 +26,7 @@ class Pipeline:
     state: StateFolder
     store: Store
     encoder: Encoder
-    decoders: DecodePool
+    decoders: EmbeddingDecoders
     judge: Judge
     boxes: BoxesFile | None
     finder: Finder | None  # None, as the boxes: the whole frame is one animal

@@ -13,7 +13,6 @@ from edge.decoding import quality
 from edge.decoding.crops import Cut
 from edge.decoding.decoder import Decoded, View
 from edge.detect import FoundObject, ObservationType
-from edge.encoder import Encoder
 from edge.errors import MediaError
 from edge.identity import sightings
 from edge.identity.sightings import Arrival
@@ -54,12 +53,6 @@ class _Seen:
     found: FoundObject
     cut: Cut | None  # of animals, and of people where they are kept
 
-    @property
-    def coat(self) -> Cut | None:
-        """What an animal can be told by; None of people, who are never embedded."""
-        is_animal = self.found.observation_type == "animal"
-        return self.cut if is_animal and self.cut and self.cut.usable else None
-
 
 def record(
     pipeline: Pipeline,
@@ -72,8 +65,7 @@ def record(
     if not learned and not refused:
         return Recorded(events=[], again=again)
     seen = [one for medium in learned for one in _objects(medium)]
-    with pipeline.health.timed("embed"):
-        detections = _detections(pipeline.encoder, seen)
+    detections = [_detection(one, pipeline.encoder.manifest.encoder_id) for one in seen]
     write_crops(pipeline.state, [one.cut.jpeg for one in seen if one.cut])
     taken = [pipeline.times.taken(one.decoded, one.medium.files[0]) for one in learned]
     outcomes = {
@@ -107,28 +99,22 @@ def _objects(learned: Learned) -> Iterator[_Seen]:
             yield _Seen(of=learned, view=view, found=found, cut=cut)
 
 
-def _detections(encoder: Encoder, seen: Sequence[_Seen]) -> list[NewDetection]:
-    """Every object with its embedding, where it is an animal large enough to have one."""
-    crops = [one.coat.encoder_HWC for one in seen if one.coat]
-    spec = encoder.manifest.input
-    images_NHWC = np.stack(crops) if crops else np.zeros((0, spec.height, spec.width, 3), np.uint8)
-    embeddings = iter(encoder.embed(images_NHWC).astype(np.float16))
-    return [
-        NewDetection(
-            detection_id=new_id(),
-            sha256=one.of.medium.sha256,
-            frame_ms=one.view.frame_ms,
-            observation_type=one.found.observation_type,
-            box=one.found.box,
-            confidence=one.found.confidence,
-            usable=one.coat is not None,
-            quality=_quality(one),
-            embedding=next(embeddings) if one.coat else None,
-            encoder_id=encoder.manifest.encoder_id if one.coat else None,
-            crop=crop_name(one.cut.jpeg) if one.cut else None,
-        )
-        for one in seen
-    ]
+def _detection(one: _Seen, encoder_id: str) -> NewDetection:
+    """With its embedding, where it is an animal large enough to have one."""
+    emb_D = one.cut.emb_D if one.cut else None
+    return NewDetection(
+        detection_id=new_id(),
+        sha256=one.of.medium.sha256,
+        frame_ms=one.view.frame_ms,
+        observation_type=one.found.observation_type,
+        box=one.found.box,
+        confidence=one.found.confidence,
+        usable=emb_D is not None,
+        quality=_quality(one),
+        embedding=None if emb_D is None else emb_D.astype(np.float16),
+        encoder_id=None if emb_D is None else encoder_id,
+        crop=crop_name(one.cut.jpeg) if one.cut else None,
+    )
 
 
 def _quality(one: _Seen) -> float | None:

@@ -31,6 +31,7 @@ from edge.record.store import DECISIONS_KEY, Store, put_meta
 from edge.record.store_deployments import put_deployments
 from edge.text import counted, printable
 from edge.watch.deployments import read_deployments
+from edge.watch.embedding import EmbeddingDecoders
 from edge.watch.finder import Finder, open_finder
 from edge.watch.lines import others_line, summary_line
 from edge.watch.motion_finder import MotionFinder
@@ -143,13 +144,16 @@ def _opened(
         if settings.detector is not None:
             operation.log(f"detector: {printable(settings.detector.name)}")
         judge = _judge(store, given.encoder, settings, operation.log)
-        with DecodePool(settings.num_decoders or _num_cores()) as decoders:
+        with DecodePool(
+            settings.num_decoders or _num_cores(),
+            num_threads=settings.num_threads or _num_cores(),
+        ) as decoders:
             yield Pipeline(
                 inbox=given.inbox,
                 state=folder,
                 store=store,
                 encoder=given.encoder,
-                decoders=decoders,
+                decoders=EmbeddingDecoders(decoders, given.encoder, operation.health),
                 judge=judge,
                 boxes=given.boxes,
                 finder=given.finder or _motion(settings, store),

@@ -125,6 +125,19 @@ def test_a_reduced_decode_gives_the_encoder_the_same_picture() -> None:
     assert 10 * np.log10(255**2 / error) > 42  # dB
 
 
+def test_a_box_between_the_pixels_of_a_reduced_picture_gives_the_same_crop() -> None:
+    data = jpeg(scene(2048, 1536))
+    spec = InputSpec(height=64, width=64, resize="squash", pad_value=0)
+    found = _object(x=0.2007, y=0.1018, width=0.6003, height=0.7011)
+    wanted = replace(WANTED, spec=spec, objects=(found,))
+    assert scale_for(wanted, 2048, 1536) > 1
+    (cut,) = decoder.decode(data, wanted).views[0].cuts
+    assert cut is not None
+    whole = preprocess.crop(media.decode(data).image_HWC, found.box)
+    error = np.mean((preprocess.resize(whole, spec).astype(np.float64) - cut.encoder_HWC) ** 2)
+    assert 10 * np.log10(255**2 / error) > 48  # dB; 40 with the box rounded to its pixels
+
+
 @pytest.mark.parametrize("percent", [5, 20, 50, 80, 95, 99])
 def test_a_truncated_picture_is_never_taken_for_a_whole_one(percent: int) -> None:
     for data in (WHOLE, png(scene(160, 120)), jpeg(FULL, progressive=True)):

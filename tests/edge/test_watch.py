@@ -247,9 +247,9 @@ def poisoned(known, monkeypatch, fatal):
     submit = DecodePool.submit
     attempts = []
 
-    def submit_or_die(pool, data, wanted):
+    def submit_or_die(pool, data, wanted, then=None):
         if data != poison:
-            return submit(pool, data, wanted)
+            return submit(pool, data, wanted, then)
         attempts.append(1)
         return fatal(pool)
 
