@@ -11,6 +11,8 @@ import hashlib
 import json
 from typing import Any
 
+import numpy as np
+
 from edge.decide import Apart, Thresholds
 from edge.gallery.gallery import Gallery, fit_thresholds
 from edge.identity.probability import Curve

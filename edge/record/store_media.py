@@ -13,7 +13,9 @@ from edge.errors import MediaReason
 from edge.intake.inbox import FoundFile
 from edge.record.store import Store, now
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 3  # that end its decoder
+# That end the program: the first time others were in hand too, and power cuts are nobody's fault.
+MAX_CLAIMS = MAX_ATTEMPTS + 1
 _MANY_FILES = 5000
 _Key = tuple[bytes, int, int]  # path, size, time
 MediaState = Literal["claimed", "done", "quarantined"]
@@ -140,7 +142,7 @@ def claim(
         return "quarantined"
     if state == "done":
         return "done"
-    if attempts >= MAX_ATTEMPTS:
+    if attempts >= MAX_CLAIMS:
         quarantine(store, sha256, files, "crashed", crash_detail(attempts))
         return "quarantined"
     store.execute(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edge.errors import MediaError, MediaReason
 from edge.intake.inbox import FoundFile, Scan
 from edge.record import store_media
-from edge.record.store_media import MAX_ATTEMPTS, KnownFile
+from edge.record.store_media import MAX_CLAIMS, KnownFile
 from edge.watch.batch import dispose_files, put_aside
 from edge.watch.pipeline import Pipeline
 
@@ -44,7 +44,7 @@ def sort_out(
                 _leave_out(pipeline, file, file.problem, known, counts, tell)
                 pipeline.inbox.finish(file)
             continue
-        if known.state == "claimed" and known.attempts < MAX_ATTEMPTS:
+        if known.state == "claimed" and known.attempts < MAX_CLAIMS:
             work.retry.append(file)
             continue
         if known.state == "claimed":

@@ -277,18 +277,18 @@ def test_a_picture_that_ends_its_decoder_three_times_is_set_aside(known, monkeyp
     assert len(attempts) == 3
 
 
-def test_a_picture_that_ends_the_program_three_times_is_set_aside(known, monkeypatch):
-    """The others in its batch are not, nor is it opened a fourth time."""
+def test_a_picture_that_ends_the_program_thrice_alone_is_set_aside(known, monkeypatch):
+    """The first time others were in hand too; they are not set aside, nor is it opened again."""
 
     def killed(pool):
         raise RuntimeError("killed")
 
     attempts = poisoned(known, monkeypatch, killed)
-    for _ in range(3):
+    for _ in range(4):
         with pytest.raises(RuntimeError, match="killed"):
             known.watch()
     assert known.watch().code == 0
-    assert (states(known), len(attempts)) == (POISON_ALONE, 3)
+    assert (states(known), len(attempts)) == (POISON_ALONE, 4)
 
 
 def test_watching_takes_what_arrives_and_a_sigterm_ends_it_cleanly(known, tmp_path):
