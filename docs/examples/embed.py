@@ -14,6 +14,11 @@ import onnxruntime
 
 
 def scale(image, height, width):
+    while not any(side % 2 for side in image.shape[:2]) and (
+        image.shape[0] >= 4 * height and image.shape[1] >= 4 * width
+    ):
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
     smaller = min(image.shape[1], width), min(image.shape[0], height)
     image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
