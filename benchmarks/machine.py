@@ -57,7 +57,12 @@ def adopt_orphans() -> None:
 
 
 def run(words: Sequence[object], environment: Mapping[str, str] | None = None) -> Ran:
-    """A program from its start to its end; leaves with its words where it fails."""
+    """A program from its start to its end; leaves with its words where it fails.
+
+    Compiled modules are kept, as they are on any device, also where the caller's shell says no.
+    """
+    mine = {**os.environ, **(environment or {})}
+    mine.pop("PYTHONDONTWRITEBYTECODE", None)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     done = subprocess.run(
@@ -65,7 +70,7 @@ def run(words: Sequence[object], environment: Mapping[str, str] | None = None) -
         check=False,
         text=True,
         capture_output=True,
-        env={**os.environ, **(environment or {})},
+        env=mine,
     )
     seconds = time.perf_counter() - began
     _reap()
