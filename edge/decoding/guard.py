@@ -27,12 +27,13 @@ import types
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import context, forkserver, process, reduction
+from multiprocessing import context, forkserver, process
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge.decoding.container import FFMPEG_FORMATS, MAX_CLIP_BYTES
 from edge.decoding.header import MAX_PIXELS, MAX_SIDE, is_picture
+from edge.decoding.shared_memory import SharedMemory
 from edge.errors import InstallError, MediaError, MediaReason
 
 if TYPE_CHECKING:  # loading it loads OpenCV, which must not happen before its limits are set
@@ -41,7 +42,6 @@ if TYPE_CHECKING:  # loading it loads OpenCV, which must not happen before its l
 PICTURE_SECONDS = 30.0
 CLIP_SECONDS = 120.0
 _FILES_PER_WORKER = 1_000
-_KEPT_BYTES = 16 * 1024 * 1024  # of shared memory between two files; a larger file's goes at once
 _ADDRESS_SPACE = 1_500 * 1024 * 1024  # bytes
 _MAX_OPEN_FILES = 64
 _START_SECONDS = 60.0
@@ -109,41 +109,12 @@ class _NoStartError(Exception):
     """A worker that ended before it was ready."""
 
 
-class _Memory:
-    """Memory that a process shares with those it hands it to; it goes when the last one ends."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __reduce__(self) -> tuple[Callable[[Any], _Memory], tuple[Any]]:
-        return _received, (reduction.DupFd(self._descriptor),)
-
-    def put(self, data: bytes) -> None:
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self._descriptor, memoryview(data)[done:], done)
-
-    def take(self, num_bytes: int) -> bytes:
-        return os.pread(self._descriptor, num_bytes, 0)
-
-    def shrink(self) -> None:
-        if os.fstat(self._descriptor).st_size > _KEPT_BYTES:
-            os.ftruncate(self._descriptor, 0)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-def _received(descriptor: Any) -> _Memory:
-    return _Memory(descriptor.detach())
-
-
 class _Worker:
     """One process, the socket to it and the memory shared with it."""
 
     def __init__(self) -> None:
         self._connection, theirs = multiprocessing.Pipe()
-        self._memory = _Memory(os.memfd_create("medium"))
+        self._memory = SharedMemory(os.memfd_create("medium"))
         try:
             _limit_sending(self._connection, _GRACE_SECONDS)
             self._process = _started(theirs, self._memory)
@@ -197,7 +168,7 @@ class _Worker:
         self._process.close()
 
 
-def _started(connection: Connection, memory: _Memory) -> _Process:
+def _started(connection: Connection, memory: SharedMemory) -> _Process:
     """A process forked from the server, which is started anew where it was killed."""
     process = _Process(target=_serve, args=(connection, memory), daemon=True)
     try:
@@ -364,7 +335,7 @@ def _limit_worker() -> None:
         resource.setrlimit(limit, (min(now, most), most))
 
 
-def _serve(connection: Connection, memory: _Memory) -> None:
+def _serve(connection: Connection, memory: SharedMemory) -> None:
     """A worker's life: answers until its socket is closed."""
     _limit_worker()
     connection.send(_READY)
