@@ -22,7 +22,7 @@ from edge.intake.walk import DIRECT_DEPLOYMENT, FoundFile, Others, walk
 
 __all__ = ["DIRECT_DEPLOYMENT", "FoundFile", "Inbox", "Others", "Scan"]
 
-_TURN = 8  # files of a camera before the next has its turn: about an event
+_TURN = 32  # files of a camera before the next has its turn: few bursts are cut by that
 _ANSWER_SECONDS = 30.0  # a network disk that is silent for longer counts as gone
 _Answer = TypeVar("_Answer")
 

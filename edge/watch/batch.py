@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from edge.config import After
@@ -20,7 +20,7 @@ from edge.record import store_archive, store_media
 from edge.record.archive import dispose
 from edge.watch.looking import Awaited, begin_looking, finish_looking
 from edge.watch.pipeline import Medium, Pipeline
-from edge.watch.recording import record
+from edge.watch.recording import Learned, record
 
 MAX_MEDIA = 32
 _MAX_BYTES = 64 * 1024 * 1024  # of a batch's files in memory; only a clip may be larger
@@ -30,6 +30,7 @@ _MAX_BYTES = 64 * 1024 * 1024  # of a batch's files in memory; only a clip may b
 class BatchResult:
     finished: list[FoundFile]  # not to be handed out again unless they change
     events: list[str]  # touched by this batch
+    held: list[Learned]  # still claimed: for the next batch to complete
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -67,10 +68,16 @@ def is_large(batch: Sequence[FoundFile]) -> bool:
     return sum(one.num_bytes for one in batch) > _MAX_BYTES
 
 
-def begin(pipeline: Pipeline, files: Sequence[FoundFile]) -> Begun:
-    """Reads and claims the files and has them decoded; those still being written are left."""
-    result = BatchResult(finished=[], events=[])
-    claimed, known = _claim(pipeline, _read(pipeline, files, result), result)
+def begin(pipeline: Pipeline, files: Sequence[FoundFile], in_hand: Collection[str]) -> Begun:
+    """Reads and claims the files and has them decoded; those still being written are left.
+
+    So are the copies of media that are `in_hand`, by their sha256: what becomes of these is known
+    when they are recorded.
+    """
+    result = BatchResult(finished=[], events=[], held=[])
+    media_of = _read(pipeline, files, result)
+    _leave_for_later(result, [media_of.pop(one) for one in in_hand if one in media_of])
+    claimed, known = _claim(pipeline, media_of, result)
     pipeline.beat()
     return Begun(
         result=result,
@@ -79,10 +86,22 @@ def begin(pipeline: Pipeline, files: Sequence[FoundFile]) -> Begun:
     )
 
 
-def complete(pipeline: Pipeline, begun: Begun) -> BatchResult:
-    """Waits for the pixels, records what they show, disposes of the files."""
+def complete(
+    pipeline: Pipeline,
+    begun: Begun,
+    held: Sequence[Learned] = (),
+    following: Sequence[FoundFile] = (),
+) -> BatchResult:
+    """Waits for the pixels, records what they show, disposes of the files.
+
+    `held` is what the batch before left to this one, `following` the batch that comes next.
+    """
     result = begun.result
-    looked = finish_looking(pipeline, begun.decoding)
+    goes_on = following[0].deployment_id if following else None
+    looked = finish_looking(pipeline, begun.decoding, held, goes_on)
+    _leave_for_later(result, [one.medium for one in looked.held])
+    result.finished.extend(file for one in held for file in one.medium.files)
+    result.held.extend(looked.held)
     recorded = record(pipeline, looked.learned, looked.refused, result.counts)
     result.events.extend(recorded.events)
     _leave_for_later(result, recorded.again)
@@ -173,6 +192,6 @@ def _claim(
 
 
 def _leave_for_later(result: BatchResult, again: list[Medium]) -> None:
-    """They stay claimed with an attempt counted, and are handed out again."""
+    """They stay claimed with an attempt counted."""
     paths = {file.path for medium in again for file in medium.files}
     result.finished[:] = [file for file in result.finished if file.path not in paths]

@@ -24,6 +24,10 @@ class Finder(Protocol):
     def look_side(self) -> int:
         """The longest side in pixels that `View.look_HWC` must have, where the picture has it."""
 
+    @property
+    def sees_bursts(self) -> bool:
+        """Whether the frames of a burst help each other, so that they should be shown together."""
+
     def find_all(
         self, deployment_id: str, views: Sequence[View], times: Sequence[datetime]
     ) -> list[list[FoundObject]]:
@@ -42,6 +46,10 @@ class DetectorFinder:
     @property
     def look_side(self) -> int:
         return self._detector.look_side
+
+    @property
+    def sees_bursts(self) -> bool:
+        return False
 
     def find_all(
         self, deployment_id: str, views: Sequence[View], times: Sequence[datetime]

@@ -16,6 +16,7 @@ from edge.detect import WHOLE_FRAME_ANIMAL, FoundObject
 from edge.detection.boxes_file import BoxesFile
 from edge.errors import MediaError
 from edge.intake.inbox import FoundFile
+from edge.watch.bursts import cut_off
 from edge.watch.finder import Finder
 from edge.watch.pipeline import Medium, Pipeline
 from edge.watch.recording import Learned, Refused
@@ -37,6 +38,7 @@ class Awaited:
 class Looked:
     learned: list[Learned]
     refused: list[Refused]
+    held: list[Learned]  # not searched yet: the next batch brings the rest of their burst
 
 
 def begin_looking(pipeline: Pipeline, medium: Medium) -> Awaited:
@@ -67,11 +69,19 @@ def begin_looking(pipeline: Pipeline, medium: Medium) -> Awaited:
     )
 
 
-def finish_looking(pipeline: Pipeline, awaited: Sequence[Awaited]) -> Looked:
-    """Waits for the pixels; raises ModelError where the detector does not work."""
+def finish_looking(
+    pipeline: Pipeline,
+    awaited: Sequence[Awaited],
+    held: Sequence[Learned] = (),
+    goes_on: str | None = None,
+) -> Looked:
+    """Waits for the pixels; raises ModelError where the detector does not work.
+
+    `held` is what the batch before held back, `goes_on` the camera that the next one begins with.
+    """
     with pipeline.health.timed("decode"):
         _wait(pipeline, [one.future for one in awaited])
-    looked = Looked(learned=[], refused=[])
+    looked = Looked(learned=list(held), refused=[], held=[])
     for one in awaited:
         try:
             decoded = one.future.result()
@@ -81,7 +91,13 @@ def finish_looking(pipeline: Pipeline, awaited: Sequence[Awaited]) -> Looked:
         looked.learned.append(Learned(medium=one.medium, decoded=decoded, looked=one.looked))
     if pipeline.finder is None:
         return looked
-    return _look_again(pipeline, _find(pipeline, pipeline.finder, looked.learned), looked.refused)
+    if pipeline.finder.sees_bursts:
+        had = {one.medium.sha256 for one in held}
+        looked.held.extend(cut_off(pipeline, looked.learned, had, goes_on))
+    later = {one.medium.sha256 for one in looked.held}
+    now = [one for one in looked.learned if one.medium.sha256 not in later]
+    found = _find(pipeline, pipeline.finder, now)
+    return replace(looked, learned=_look_again(pipeline, found, looked.refused))
 
 
 def _objects_in(boxes: BoxesFile, files: Sequence[FoundFile]) -> tuple[FoundObject, ...] | None:
@@ -135,7 +151,9 @@ def _bare(view: View, objects: Sequence[FoundObject]) -> View:
     return replace(view, objects=tuple(objects), cuts=(None,) * len(objects), look_HWC=None)
 
 
-def _look_again(pipeline: Pipeline, found: Sequence[Learned], refused: list[Refused]) -> Looked:
+def _look_again(
+    pipeline: Pipeline, found: Sequence[Learned], refused: list[Refused]
+) -> list[Learned]:
     """Pixels at the scale that the boxes need, of the frames that have any to be cut out."""
     again: dict[int, Future[Decoded]] = {}
     for number, one in enumerate(found):
@@ -144,10 +162,10 @@ def _look_again(pipeline: Pipeline, found: Sequence[Learned], refused: list[Refu
             again[number] = pipeline.decoders.submit(one.medium.data, wanted)
     with pipeline.health.timed("decode"):
         _wait(pipeline, list(again.values()))
-    looked = Looked(learned=[], refused=refused)
+    learned: list[Learned] = []
     for number, one in enumerate(found):
         if number not in again:
-            looked.learned.append(one)
+            learned.append(one)
             continue
         try:
             cut = again[number].result()
@@ -156,8 +174,8 @@ def _look_again(pipeline: Pipeline, found: Sequence[Learned], refused: list[Refu
             continue
         of_frame = {view.frame_number: view for view in cut.views}
         views = tuple(of_frame.get(view.frame_number, view) for view in one.decoded.views)
-        looked.learned.append(replace(one, decoded=replace(one.decoded, views=views)))
-    return looked
+        learned.append(replace(one, decoded=replace(one.decoded, views=views)))
+    return learned
 
 
 def _second_pass(pipeline: Pipeline, decoded: Decoded) -> Wanted | None:

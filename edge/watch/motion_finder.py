@@ -27,6 +27,10 @@ class MotionFinder:
     def look_side(self) -> int:
         return LOOK_SIDE
 
+    @property
+    def sees_bursts(self) -> bool:
+        return True
+
     def find_all(
         self, deployment_id: str, views: Sequence[View], times: Sequence[datetime]
     ) -> list[list[FoundObject]]:

@@ -26,6 +26,7 @@ from edge.text import counted, printable
 from edge.watch import lines
 from edge.watch.batch import MAX_MEDIA, Begun, begin, complete, is_large, take_batch
 from edge.watch.pipeline import Pipeline
+from edge.watch.recording import Learned
 from edge.watch.trouble import Trouble
 from edge.watch.upkeep import Upkeep
 from edge.watch.work import Work, sort_out
@@ -84,8 +85,11 @@ class Watch:
             raise InputError(self.last_scan.missing)
 
     def _run_passes(self) -> None:
-        patience = time.monotonic() + 3 * self._settings.settle_seconds
+        num_known, patience = -1, 0.0
         while (num_left := self.run_pass()) and not self.stop.is_set():
+            if num_known < self.counts.total():  # while there is work, what is left can wait
+                num_known = self.counts.total()
+                patience = time.monotonic() + 3 * self._settings.settle_seconds
             if time.monotonic() > patience or not self._inbox.is_arriving:
                 self._tell(f"{counted(num_left, 'file')} not whole yet and left for the next run")
                 break
@@ -161,9 +165,12 @@ class Watch:
         started = time.monotonic()
         with Progress(disable=num_files < _LONG_BACKLOG, transient=True) as progress:
             bar = progress.add_task("pictures", total=num_files)
-            for batch, begun in self._begun(work, until):
-                result = complete(self._pipeline, begun)
-                self.in_hand.difference_update(begun.claimed)
+            held: list[Learned] = []
+            for batch, begun, following in self._begun(work, until):
+                result = complete(self._pipeline, begun, held, following)
+                self.in_hand.difference_update(begun.claimed, (one.medium.sha256 for one in held))
+                held = result.held
+                self.in_hand.update(one.medium.sha256 for one in held)
                 started = self._adapt(len(batch), started)
                 for file in result.finished:
                     self._inbox.finish(file)
@@ -201,8 +208,10 @@ class Watch:
             found["events"] += bool(kinds)  # none: merged into another event meanwhile
         return found
 
-    def _begun(self, work: Work, until: float) -> Iterator[tuple[list[FoundFile], Begun]]:
-        """Batches, each with the next one already being decoded.
+    def _begun(
+        self, work: Work, until: float
+    ) -> Iterator[tuple[list[FoundFile], Begun, list[FoundFile]]]:
+        """Batches, each with the next one's files, which are already being decoded.
 
         Retries come last and one by one, so that a file that ends the program holds up nothing
         else and takes nothing with it.
@@ -213,24 +222,24 @@ class Watch:
             batch = take_batch(work.fresh, position, self._batch_size)
             position += len(batch)
             if ahead is not None and is_large(batch):
-                yield ahead
+                yield *ahead, []
                 ahead = None
             following = (batch, self._begin(batch))
             if ahead is not None:
-                yield ahead
+                yield *ahead, batch
             ahead = following
         if ahead is not None:
-            yield ahead
+            yield *ahead, []
         for file in work.retry:
             if not self._may_begin(until):
                 return
-            yield [file], self._begin([file])
+            yield [file], self._begin([file]), []
 
     def _may_begin(self, until: float) -> bool:
         return not self.stop.is_set() and time.monotonic() < until
 
     def _begin(self, batch: list[FoundFile]) -> Begun:
-        begun = begin(self._pipeline, batch)
+        begun = begin(self._pipeline, batch, self.in_hand)
         self.in_hand.update(begun.claimed)
         return begun
 

@@ -159,6 +159,7 @@ class Sees:
     """Finds the same in every picture."""
 
     look_side = 64
+    sees_bursts = False
 
     def __init__(self, *objects: FoundObject) -> None:
         self.objects = list(objects)

@@ -51,6 +51,21 @@ def test_a_second_run_does_nothing_twice(known):
     assert (known.rows("media"), known.rows("event")) == before
 
 
+def test_copies_in_batches_that_follow_each_other_are_one_medium(known):
+    first = save(known.inbox / "1.jpg", draw("A", shot=7), "2026-05-01 06:30:01")
+    for shot in range(2, 10):  # the next batch is decoded while the first is recorded
+        save(known.inbox / f"{shot}.jpg", draw("A", shot=shot), f"2026-05-01 06:30:{shot:02}")
+    for number in (6, 9):
+        copy = known.inbox / f"{number}-copy.jpg"
+        copy.write_bytes(first.read_bytes())
+        age(copy)
+    ran = known.watch()
+    assert "not whole" not in ran.out
+    rows = [row for row in known.rows("media") if row["file_path"].endswith(("/1.jpg", "copy.jpg"))]
+    assert len(rows) == 3
+    assert len({row["detection_id"] for row in rows}) == 1
+
+
 def test_the_same_bytes_under_two_names_are_one_medium_with_two_rows(known):
     first = save(known.inbox / "cam1" / "1.jpg", draw("A", shot=7))
     second = known.inbox / "cam2" / "copy.jpg"

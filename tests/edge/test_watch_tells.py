@@ -110,11 +110,11 @@ def test_ctrl_c_finishes_the_batch_and_tells_what_was_done(known, monkeypatch, o
 
     complete, calls = watch.complete, []
 
-    def interrupted(pipeline, begun):
+    def interrupted(*words):
         calls.append(1)
         if len(calls) == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return complete(pipeline, begun)
+        return complete(*words)
 
     monkeypatch.setattr(watch, "complete", interrupted)
     for shot in range(16):  # batches of four, four (begun already), and the rest
@@ -132,7 +132,7 @@ def test_ctrl_c_finishes_the_batch_and_tells_what_was_done(known, monkeypatch, o
 def test_a_second_ctrl_c_does_not_wait_for_the_batch(known, monkeypatch):
     from edge.watch import watch
 
-    def stuck(pipeline, begun):
+    def stuck(*_):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the batch went on")
@@ -151,9 +151,9 @@ def test_scarce_memory_is_told_and_files_are_read_one_by_one(known, monkeypatch)
     sizes = []
     begin = watch.begin
 
-    def noted(pipeline, files):
+    def noted(pipeline, files, in_hand):
         sizes.append(len(files))
-        return begin(pipeline, files)
+        return begin(pipeline, files, in_hand)
 
     scarce = machine.Memory(total_bytes=2**30, available_bytes=50 * 2**20, swap_bytes=0)
     monkeypatch.setattr(machine, "memory", lambda: scarce)
