@@ -48,7 +48,9 @@ def fill(path: Path, num_media: int, *, num_open: int = 0, with_sightings: bool)
         )
         for name, _ in indexes:  # made at the end: sorting takes less than inserting anywhere
             store.execute(f"DROP INDEX {name}")
-        store.execute(f"INSERT INTO deployment VALUES ('cam1', {_EARLY})")
+        store.execute(
+            f"INSERT INTO deployment (deployment_id, created_at) VALUES ('cam1', {_EARLY})"
+        )
         for statement in (*_MEDIA, *(_SIGHTINGS if with_sightings else ())):
             store.execute(numbers + statement.replace(":num_open", str(num_open)))
         for _, sql in indexes:
