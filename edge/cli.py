@@ -6,12 +6,16 @@ Nothing is loaded before it is needed: what a command does not use, it does not 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from edge.commands.version import version
 
 
 def watch() -> None:
+    # numpy reads it once, when it is loaded. The cores are busy with pictures: a second thread for
+    # the small products of a decision would be waited for by a loop that takes a core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _run("edge-watch", "edge.commands.watch")
 
 

@@ -17,7 +17,7 @@ from edge.decoding.crops import CROP_LONGEST_SIDE, Cut, cut
 from edge.decoding.exif import Facts, read_exif
 from edge.decoding.header import Header, read_header
 from edge.decoding.people import hide_people
-from edge.detect import FoundObject, People
+from edge.detect import WHOLE_FRAME, FoundObject, People
 from edge.errors import MediaError
 from edge.media import decode_stored, upright
 from edge.preprocess import Image, InputSpec, fit_within
@@ -84,8 +84,9 @@ def decode(data: bytes, wanted: Wanted) -> Decoded:
 def scale_for(wanted: Wanted, width: int, height: int) -> int:
     """How far a JPEG of this upright size may be reduced while it is decoded: 1, 2, 4 or 8.
 
-    Every crop stays twice as large as the encoder's input, so that averaging has something to
-    average, and as large as the copy kept for people; the look stays as large as wanted.
+    The whole frame stays twice as large as the encoder's input, so that averaging has something to
+    average; a box three times, as its edges lie between the reduced pixels (docs/PERFORMANCE.md).
+    Both stay as large as the copy kept for people, and the look as large as wanted.
     """
     needs = [1.0]
     if wanted.look_side is not None:
@@ -95,11 +96,11 @@ def scale_for(wanted: Wanted, width: int, height: int) -> int:
             continue
         box = one.box.to_relative(width, height)
         sides = (max(box.width * width, 1.0), max(box.height * height, 1.0))
-        spec = wanted.spec
+        spec, times = wanted.spec, 2 if box == WHOLE_FRAME else 3
         needs.append(
             max(
-                2 * spec.width / sides[0],
-                2 * spec.height / sides[1],
+                times * spec.width / sides[0],
+                times * spec.height / sides[1],
                 CROP_LONGEST_SIDE / max(sides),
             )
         )

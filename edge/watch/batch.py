@@ -23,7 +23,7 @@ from edge.watch.pipeline import Medium, Pipeline
 from edge.watch.recording import Learned, record
 
 MAX_MEDIA = 32
-_MAX_BYTES = 64 * 1024 * 1024  # of a batch's files in memory; only a clip may be larger
+_MAX_BYTES = 32 * 1024 * 1024  # of a batch's files in memory; only a clip may be larger
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,7 +96,8 @@ def test_no_crop_is_made_of_a_person() -> None:
     [
         ((WHOLE_FRAME_ANIMAL,), None, 4),  # 3000 / 4 >= 2 x 256
         ((_object(x=0.4, y=0.4, width=0.33, height=0.33),), None, 1),  # 990 high
-        ((_object(x=0.4, y=0.4, width=0.4, height=0.4),), None, 2),  # 1200 high
+        ((_object(x=0.4, y=0.4, width=0.4, height=0.4),), None, 1),  # 1200 high
+        ((_object(x=0.4, y=0.4, width=0.6, height=0.55),), None, 2),  # 1650 / 2 >= 3 x 256
         ((_object("human", x=0.4, y=0.4, width=0.1, height=0.1),), None, 8),
         ((), None, 8),
         (None, 640, 4),
