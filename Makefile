@@ -62,9 +62,14 @@ ci: lint types imports test test-edge  ## everything the build server runs
 fault: env  ## kills, power cuts, failing and full disks: 15 minutes, or all of it with FULL=1, which goes on where it stopped
 	@FULL=$(FULL) $(PY) -m pytest -q -s -m fault
 
-bench: env benchmarks/results/peers/.ready  ## edge-watch against other programs and the ceiling; decoding (CAMERA_TRAP= WEIGHTS=); FULL=1
+bench: env benchmarks/results/peers/.ready  ## edge-watch against other programs and the ceiling; start, memory, guarantees; decoding (CAMERA_TRAP= WEIGHTS=); FULL=1
 	@$(PY) benchmarks/end_to_end.py --out benchmarks/results/end-to-end \
 	    --peers benchmarks/results/peers $(if $(FULL),--full)
+	@$(PY) benchmarks/start.py --out benchmarks/results/start \
+	    --fp32 benchmarks/results/end-to-end/models/resnet50.fp32.onnx \
+	    --int8 benchmarks/results/end-to-end/models/resnet50.int8.onnx \
+	    --photos benchmarks/results/end-to-end/photos/inbox
+	@$(PY) benchmarks/guarantees.py --out benchmarks/results/guarantees
 	@$(PY) benchmarks/decode.py --shared $(CAMERA_TRAP) --weights $(WEIGHTS) \
 	    --out benchmarks/results/decode
 

@@ -98,10 +98,10 @@ def main(
 
 
 def _environment(work: Path) -> dict[str, str]:
-    """As on a device: modules are compiled once, not at each start."""
+    """As on a device: modules are compiled once, not at each start, and decisions take a thread."""
     mine = dict(os.environ)
     mine.pop("PYTHONDONTWRITEBYTECODE", None)
-    return mine | {"PYTHONPYCACHEPREFIX": str(work / "compiled"), "OMP_NUM_THREADS": "1"}
+    return mine | {"PYTHONPYCACHEPREFIX": str(work / "compiled"), "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _machine() -> dict[str, str]:
