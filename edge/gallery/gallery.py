@@ -99,7 +99,7 @@ class Gallery:
         found = self._search.nearest(emb_ND, side_N, NEAREST_ANIMALS)
         return Matches(
             individual_ids=[self.individual_ids[one] for one in found.individual_C],
-            similarity_NI=_fill_gaps(found.similarity_NC),
+            similarity_NI=fill_gaps(found.similarity_NC),
         )
 
     def votes(
@@ -124,7 +124,7 @@ class Gallery:
         num_animals = len(individual_ids) + (len(beside.individual_ids) if beside else 0)
         best_IN = np.full((num_animals, len(emb_ND)), -np.inf, np.float32)
         np.maximum.at(best_IN, own_M, similarity_NM.T)
-        return _fill_gaps(votes(similarity_NM, best_IN.T, emb_MD, own_M))
+        return fill_gaps(votes(similarity_NM, best_IN.T, emb_MD, own_M))
 
     def _pictures_of(self, individual_ids: Sequence[str]) -> _Pictures:
         number_of = {one: number for number, one in enumerate(individual_ids)}
@@ -235,7 +235,7 @@ def explain(thresholds: Thresholds | None, num_individuals: int) -> str:
     return f"at this setting expect about {strangers}; {known}; {where}"
 
 
-def _fill_gaps(similarity_NI: NDArray[np.float32]) -> NDArray[np.float32]:
+def fill_gaps(similarity_NI: NDArray[np.float32]) -> NDArray[np.float32]:
     """Where a crop fits no exemplar of an individual, that individual's mean over the others."""
     known = np.isfinite(similarity_NI)
     if known.all():

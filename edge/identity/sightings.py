@@ -6,7 +6,7 @@ Everything here runs inside the transaction that records a batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -24,11 +24,11 @@ from edge.decide import (
 from edge.events import group_by_gap, split_animals
 from edge.gallery.gallery import LIGHT_SIGNS, SIDES, Gallery, Matches
 from edge.identity import lights
+from edge.identity.newcomers import Newcomers
 from edge.pictures import Flank
 from edge.record import store_events, store_log, store_provisional
 from edge.record.store import Store, new_id
 from edge.record.store_events import EventDetection, Nearest, NewObservation
-from edge.record.store_gallery import StoredExemplar
 from edge.record.store_media import TimeSource
 
 _NOTHING_NEAR = Nearest(
@@ -45,6 +45,7 @@ class Judge:
     model: str
     encoder_id: str
     event_gap_seconds: float
+    newcomers: Newcomers = field(default_factory=Newcomers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ def join_events(store: Store, judge: Judge, arrivals: Sequence[Arrival]) -> list
     A picture whose camera wrote no time is an event of its own: its file's time is that of a copy,
     and a folder copied in one go would be one event. Gives the ids of the events touched.
     """
+    judge.newcomers.read(store, judge.encoder_id)
     touched: list[str] = []
     by_deployment: dict[str, list[Arrival]] = {}
     for one in arrivals:
@@ -113,6 +115,7 @@ def _join(store: Store, judge: Judge, deployment_id: str, group: list[Arrival]) 
     )
     for other in near[1:]:
         store_events.merge_event(store, other.event_id, event_id)
+        judge.newcomers.forget(other.event_id)
     for one in group:
         store_events.join_event(store, event_id, one.detection_id)
     return event_id
@@ -143,6 +146,7 @@ def _decide_event(store: Store, judge: Judge, event_id: str) -> None:
         )
         _decide_animal(store, judge, animal)
     store_provisional.drop_unused(store, list(minted.values()))
+    judge.newcomers.follow(store, judge.encoder_id, event_id)
 
 
 def _animals(detections: list[EventDetection], dim: int) -> list[list[EventDetection]]:
@@ -288,7 +292,13 @@ def _among_provisional(
     takes a visit from a named one; and it is held to the same thresholds.
     """
     assert judge.thresholds is not None
-    nearest = _nearest_provisional(store, judge, animal, look)
+    nearest = judge.newcomers.nearest(
+        look.emb_ND,
+        look.flanks,
+        look.qualities,
+        but_event=animal.event_id,
+        but_animals=set(judge.gallery.individual_ids),
+    )
     if nearest is not None:
         joint = _rank(look, judge, nearest)
         value = joint.value(judge.thresholds.statistic)
@@ -305,32 +315,6 @@ def _among_provisional(
     if verdict.decision != "new":
         return verdict
     return replace(verdict, individual_id=animal.provisional_id or _mint(store, animal))
-
-
-def _nearest_provisional(
-    store: Store, judge: Judge, animal: _Animal, look: _Look
-) -> Gallery | None:
-    """The most similar provisional individual, by its frames of other events; None: none fits."""
-    known = set(judge.gallery.individual_ids)
-    frames = [
-        StoredExemplar(
-            individual_id=one.individual_id,
-            flank=one.flank,
-            encounter=one.event_id,
-            captured_at=None,
-            embedding=one.embedding,
-        )
-        for one in store_provisional.frames(store, judge.encoder_id, animal.event_id)
-        if one.individual_id not in known
-    ]
-    if not frames:
-        return None
-    dim = judge.gallery.embedding_dim
-    matches = Gallery(frames, dim).search(look.emb_ND, look.flanks)
-    if not matches.individual_ids:
-        return None
-    first = rank(matches.individual_ids, matches.similarity_NI, look.qualities).individual_ids[0]
-    return Gallery([one for one in frames if one.individual_id == first], dim)
 
 
 def _mint(store: Store, animal: _Animal) -> str:

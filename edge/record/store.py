@@ -25,7 +25,7 @@ from edge.record.store_errors import ADVICE, as_state_error
 from edge.record.store_schema import get_meta as get_meta
 from edge.record.store_schema import put_meta as put_meta
 
-SCHEMA_VERSION = 8  # the last of the steps in schema
+SCHEMA_VERSION = 9  # the last of the steps in schema
 DECISIONS_KEY = "decisions"  # in meta: what the thresholds in force mean, as a sentence
 # A commit writes whole pages: at a picture a commit, 4 KB pages are 141 KB a picture, these 51.
 PAGE_BYTES = 1024
@@ -48,6 +48,13 @@ class Store:
         self._connection = connection
         self._failure: StateError | None = None  # of the disk: see `reopen`
         self._deferred: list[tuple[str, tuple[Value, ...]]] = []
+        self._num_taken_back = 0  # transactions
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another one when somebody else has changed the database, or a transaction here failed."""
+        ((by_others,),) = self.execute("PRAGMA data_version")
+        return int(by_others), self._num_taken_back
 
     def execute(self, sql: str, values: tuple[Value, ...] = ()) -> list[Row]:
         with self._told():
@@ -81,6 +88,7 @@ class Store:
             self.execute("COMMIT")
             has_heard = listener is not None and listener.has_heard()
         except BaseException:
+            self._num_taken_back += 1
             self.roll_back()
             raise
         finally:

@@ -19,7 +19,8 @@ from edge.record import store_log
 from edge.record.store import Store
 
 WHO = "edge-watch"  # in the gallery's log
-_KEPT_FRAMES = 2000  # of provisional individuals that a new animal is compared with, newest first
+_NEWEST_FIRST = "INDEXED BY observation_newest"  # else all are read, with embeddings, and sorted
+KEPT_FRAMES = 2000  # of provisional individuals that a new animal is compared with, newest first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,8 @@ def latest_limits(store: Store) -> Limits | None:
     return Limits(encoder_id=rows[0][0], statistic=rows[0][1], new=rows[0][2]) if rows else None
 
 
-def frames(store: Store, encoder_id: str, but_event: str = "") -> list[ProvisionalFrame]:
-    """The newest frames of minted animals, those of one event left out.
+def frames(store: Store, encoder_id: str, event_id: str | None = None) -> list[ProvisionalFrame]:
+    """The newest frames of minted animals, the newest sighting first, or those of one event.
 
     A minted animal that a person has given a name keeps its frames, and one that was merged brings
     them to the animal it went into; not so a sighting that a person called another's. With
@@ -59,16 +60,17 @@ def frames(store: Store, encoder_id: str, but_event: str = "") -> list[Provision
         "coalesce(iif(detection.encoder_id = ?2, embedding, NULL), "
         "(SELECT other.embedding FROM detection_embedding AS other WHERE "
         "other.detection_id = detection.detection_id AND other.encoder_id = ?2)) AS seen_as "
-        "FROM observation JOIN individual AS minted USING (individual_id) "
+        f"FROM observation {_NEWEST_FIRST if event_id is None else ''} "
+        "JOIN individual AS minted USING (individual_id) "
         "JOIN individual AS animal ON animal.individual_id = minted.current_id "
         "JOIN detection USING (observation_id) "
         "LEFT JOIN said USING (observation_id) "
         "WHERE decision = 'new' AND animal.status = 'living' "
         "AND (verdict IS NULL "
         "OR (verdict = 'reject') = (said.individual_id <> observation.individual_id)) "
-        "AND observation.event_id <> ?1 AND seen_as IS NOT NULL "
+        f"{'' if event_id is None else 'AND observation.event_id = ?1 '}AND seen_as IS NOT NULL "
         "ORDER BY decided_at DESC, detection_id LIMIT ?3",
-        (but_event, encoder_id, _KEPT_FRAMES),
+        (event_id, encoder_id, KEPT_FRAMES),
     )
     return [
         ProvisionalFrame(

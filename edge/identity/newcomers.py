@@ -1,0 +1,124 @@
+"""The animals that the device minted itself, and which of them one is most like.
+
+Their frames come from the database once and are followed from then on: reading 2,000 of them for
+every animal that nobody was like took longer than finding it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.decide import rank
+from edge.gallery.gallery import SIDES, Gallery, fill_gaps
+from edge.pictures import Flank
+from edge.record import store_provisional
+from edge.record.store import Store
+from edge.record.store_gallery import StoredExemplar
+from edge.record.store_provisional import KEPT_FRAMES, ProvisionalFrame
+
+
+class Newcomers:
+    """Frames of minted animals, the newest last, their embeddings as rows of unit length."""
+
+    def __init__(self) -> None:
+        self._frames: list[ProvisionalFrame] = []
+        self._emb_MD: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._read_at: object = None  # the encoder and the version of the database
+
+    def read(self, store: Store, encoder_id: str) -> None:
+        """Anew where somebody else changed the database, or a transaction was taken back.
+
+        Call it in each transaction before the other methods.
+        """
+        now = (encoder_id, store.version)
+        if self._read_at != now:
+            self._put([], store_provisional.frames(store, encoder_id))
+            self._read_at = now
+
+    def forget(self, event_id: str) -> None:
+        """An event that went into another."""
+        self._put(self._rows_but(event_id), [])
+
+    def follow(self, store: Store, encoder_id: str, event_id: str) -> None:
+        """An event that was decided, perhaps anew."""
+        was_full = len(self._frames) == KEPT_FRAMES
+        self._put(self._rows_but(event_id), store_provisional.frames(store, encoder_id, event_id))
+        if was_full and len(self._frames) < KEPT_FRAMES:  # older ones have their place again
+            self._read_at = None
+            self.read(store, encoder_id)
+
+    def nearest(
+        self,
+        emb_ND: NDArray[np.float32],
+        flanks: Sequence[Flank],
+        qualities: Sequence[float],
+        *,
+        but_event: str,
+        but_animals: Collection[str],
+    ) -> Gallery | None:
+        """The most similar animal, by its frames of other events; None: none fits."""
+        rows = [
+            row
+            for row in self._rows_but(but_event)
+            if self._frames[row].individual_id not in but_animals
+        ]
+        if not rows:
+            return None
+        frames = [self._frames[row] for row in rows]
+        similarity_NM = (emb_ND @ self._emb_MD.T)[:, rows]
+        individual_ids, similarity_NI = _best_of_each(similarity_NM, flanks, frames)
+        if not individual_ids:
+            return None
+        best = rank(individual_ids, similarity_NI, qualities).individual_ids[0]
+        return Gallery(
+            [_exemplar(one) for one in frames if one.individual_id == best], emb_ND.shape[1]
+        )
+
+    def _rows_but(self, event_id: str) -> list[int]:
+        return [row for row, one in enumerate(self._frames) if one.event_id != event_id]
+
+    def _put(self, kept: list[int], frames: Sequence[ProvisionalFrame]) -> None:
+        """The newest of the rows kept and of these frames, of which the newest come first."""
+        frames = frames[::-1]
+        if not frames and len(kept) == len(self._frames):
+            return
+        parts = [self._emb_MD[kept]] if kept else []
+        if frames:
+            parts.append(_unit_rows(frames))
+        everything = [*(self._frames[row] for row in kept), *frames]
+        self._frames = everything[-KEPT_FRAMES:]
+        self._emb_MD = np.concatenate(parts)[-KEPT_FRAMES:] if parts else self._emb_MD[:0]
+
+
+def _unit_rows(frames: Sequence[ProvisionalFrame]) -> NDArray[np.float32]:
+    emb_MD = np.stack([one.embedding for one in frames]).astype(np.float32)
+    return np.asarray(emb_MD / np.linalg.norm(emb_MD, axis=1, keepdims=True), np.float32)
+
+
+def _best_of_each(
+    similarity_NM: NDArray[np.float32], flanks: Sequence[Flank], frames: Sequence[ProvisionalFrame]
+) -> tuple[list[str], NDArray[np.float32]]:
+    """The animals of which a frame fits, and each crop's similarity to their best one that does."""
+    individual_ids = sorted({one.individual_id for one in frames})
+    number_of = {one: number for number, one in enumerate(individual_ids)}
+    own_M = np.array([number_of[one.individual_id] for one in frames], np.int64)
+    side_M = np.array([SIDES[one.flank] for one in frames], np.int64)
+    side_N1 = np.array([[SIDES[one]] for one in flanks], np.int64)
+    fitting_NM = np.where(side_N1 * side_M == -1, -np.inf, similarity_NM)
+    best_IN = np.full((len(individual_ids), len(flanks)), -np.inf, np.float32)
+    np.maximum.at(best_IN, own_M, fitting_NM.T)
+    fitting = np.flatnonzero(np.isfinite(best_IN).any(axis=1))
+    return [individual_ids[one] for one in fitting], fill_gaps(best_IN[fitting].T)
+
+
+def _exemplar(frame: ProvisionalFrame) -> StoredExemplar:
+    return StoredExemplar(
+        individual_id=frame.individual_id,
+        flank=frame.flank,
+        encounter=frame.event_id,
+        captured_at=None,
+        embedding=frame.embedding,
+    )
