@@ -19,7 +19,8 @@ from edge.record import store_log
 from edge.record.store import Store
 
 WHO = "edge-watch"  # in the gallery's log
-_NEWEST_FIRST = "INDEXED BY observation_newest"  # else all are read, with embeddings, and sorted
+# Left to choose, SQLite reads every new animal's frames, with embeddings, and sorts them.
+_NEWEST_INDEX, _EVENT_INDEX = "observation_newest", "observation_by_event"
 KEPT_FRAMES = 2000  # of provisional individuals that a new animal is compared with, newest first
 
 
@@ -60,7 +61,7 @@ def frames(store: Store, encoder_id: str, event_id: str | None = None) -> list[P
         "coalesce(iif(detection.encoder_id = ?2, embedding, NULL), "
         "(SELECT other.embedding FROM detection_embedding AS other WHERE "
         "other.detection_id = detection.detection_id AND other.encoder_id = ?2)) AS seen_as "
-        f"FROM observation {_NEWEST_FIRST if event_id is None else ''} "
+        f"FROM observation INDEXED BY {_NEWEST_INDEX if event_id is None else _EVENT_INDEX} "
         "JOIN individual AS minted USING (individual_id) "
         "JOIN individual AS animal ON animal.individual_id = minted.current_id "
         "JOIN detection USING (observation_id) "
