@@ -19,7 +19,7 @@ from edge.record import store_log
 from edge.record.store import Store
 
 WHO = "edge-watch"  # in the gallery's log
-# Left to choose, SQLite reads every new animal's frames, with embeddings, and sorts them.
+# Left to choose, SQLite goes through every new animal's frames, and sorts them.
 _NEWEST_INDEX, _EVENT_INDEX = "observation_newest", "observation_by_event"
 KEPT_FRAMES = 2000  # of provisional individuals that a new animal is compared with, newest first
 
@@ -87,8 +87,9 @@ def frames(store: Store, encoder_id: str, event_id: str | None = None) -> list[P
 def of_event(store: Store, event_id: str) -> dict[str, str]:
     """observation_id to the individual that was minted for it, whatever it is called by now."""
     rows = store.execute(
-        "SELECT observation_id, individual_id FROM observation JOIN individual "
-        "USING (individual_id) WHERE event_id = ? AND decision = 'new' AND status <> 'undone'",
+        f"SELECT observation_id, individual_id FROM observation INDEXED BY {_EVENT_INDEX} "
+        "JOIN individual USING (individual_id) "
+        "WHERE event_id = ? AND decision = 'new' AND status <> 'undone'",
         (event_id,),
     )
     return {str(row[0]): str(row[1]) for row in rows}
@@ -101,9 +102,10 @@ def drop_unused(store: Store, individual_ids: Sequence[str]) -> None:
     """
     for individual_id in individual_ids:
         used = store.execute(
-            "SELECT 1 FROM observation WHERE ?1 IN (individual_id, best_individual_id, "
-            "runner_up_id) UNION ALL SELECT 1 FROM review WHERE individual_id = ?1 UNION ALL "
+            "SELECT 1 FROM observation WHERE individual_id = ?1 UNION ALL "  # found at once
             "SELECT 1 FROM exemplar WHERE individual_id = ?1 UNION ALL "
+            "SELECT 1 FROM review WHERE individual_id = ?1 UNION ALL "
+            "SELECT 1 FROM observation WHERE ?1 IN (best_individual_id, runner_up_id) UNION ALL "
             "SELECT 1 FROM detection WHERE ?1 IN (best_individual_id, runner_up_id) LIMIT 1",
             (individual_id,),
         )
