@@ -31,7 +31,7 @@ from edge.watch.trouble import Trouble
 from edge.watch.upkeep import Upkeep
 from edge.watch.work import Work, sort_out
 
-_MAX_BATCH_SECONDS = 2.0  # what a power cut can cost
+_MAX_BATCH_SECONDS = 2.0  # of work that a power cut can cost; that of two where a burst waits
 _LONG_BACKLOG = 2 * MAX_MEDIA
 _TELL_EVERY = 500  # pictures, where there is no terminal to draw a bar on
 _MAX_UNSETTLED = 1000  # events
