@@ -47,7 +47,7 @@ _MAX_OPEN_FILES = 64
 _START_SECONDS = 60.0
 _READY = "ready"
 _GRACE_SECONDS = 10.0  # beyond the worker's own timer, before it is killed from outside
-_MAX_TRIES = 2  # of a file whose worker was killed from outside, perhaps for another's memory
+_MAX_TRIES = 2  # of a file whose worker died, perhaps for another's memory or by chance
 
 # OpenCV reads these once, when it is loaded.
 _OPENCV_LIMITS = {
@@ -58,8 +58,7 @@ _OPENCV_LIMITS = {
     "OPENCV_LOG_LEVEL": "ERROR",
     "OMP_NUM_THREADS": "1",
 }
-_UNKNOWN_END = 255  # the server died first, and with it the word of how the worker ended
-_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, _UNKNOWN_END)
+_TOO_LONG = (-signal.SIGALRM, -signal.SIGXCPU)  # it would take as long again
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 _Result = TypeVar("_Result")
@@ -260,7 +259,7 @@ class DecodePool:
                     worker.end()
                     self._busy.discard(worker)
                     worker = None
-                    if died.exitcode not in _FROM_OUTSIDE or left == 0 or self._closed:
+                    if died.exitcode in _TOO_LONG or left == 0 or self._closed:
                         raise _why_it_ended(died.exitcode, seconds) from died
                 finally:
                     if worker is not None:

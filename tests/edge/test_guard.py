@@ -62,6 +62,16 @@ def test_it_costs_one_file(pool: DecodePool, function: object, argument: int, re
     assert ended.value.reason == reason
 
 
+@pytest.mark.parametrize("how", ["abort()", "kill(os.getpid(), 9)"])
+def test_a_file_whose_worker_died_once_is_tried_again(
+    pool: DecodePool, tmp_path: Path, how: str
+) -> None:
+    been_here = repr(str(tmp_path / "been here"))
+    words = f"import os\nif not os.path.isdir({been_here}): os.mkdir({been_here}); os.{how}"
+    pool.call(exec, words).result()
+    assert (tmp_path / "been here").is_dir()
+
+
 def test_a_worker_killed_while_idle_costs_nothing(pool: DecodePool) -> None:
     os.kill(pool.call(os.getpid).result(), signal.SIGKILL)
     assert pool.submit(GOOD, WANTED).result().width == 96
