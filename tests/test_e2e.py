@@ -81,7 +81,7 @@ def test_a_runs_clusters_can_be_enrolled(
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["opencows", "nyala"])
+@pytest.mark.parametrize("name", ["opencows", pytest.param("nyala", marks=pytest.mark.slow)])
 def test_the_device_matches_real_animals_as_the_trainer_does(
     name: str, shared: Path, tmp_path: Path
 ) -> None:
