@@ -13,6 +13,7 @@ from edge.record.backup import DailyBackup
 from edge.watch.pipeline import Pipeline
 
 _EVERY_SECONDS = 60.0
+_LAST_SECONDS = 4.0  # for a backup at work when the program is to stop, within ten seconds
 
 
 class Upkeep:
@@ -46,3 +47,7 @@ class Upkeep:
         )
         if num_gone:
             self._operation.log.info("retention", f"{num_gone} archived pictures deleted")
+
+    def finish(self) -> None:
+        """When the program stops in good order."""
+        self._backup.finish(_LAST_SECONDS)

@@ -117,6 +117,7 @@ class Watch:
                 continue
             if not self._is_cut_short:
                 self._pause(reports)
+        upkeep.finish()
 
     def _pause(self, reports: Iterator[object]) -> None:
         """Until something changes, or it is time to look again anyway."""
