@@ -39,16 +39,22 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_drawn_world_goes_through_the_loop(world: Path, model_file: Path, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    run("edge-gallery", "enroll", world / "gallery", "--model", model_file, "--state", state)
+def watch_world(world: Path, model: Path, folder: Path) -> None:
+    """Leaves the device's state, media.csv and event.csv in the folder."""
+    state = folder / "state"
+    run("edge-gallery", "enroll", world / "gallery", "--model", model, "--state", state)
     run(
-        "edge-watch", world / "inbox", "--once", "--model", model_file, "--state", state,
+        "edge-watch", world / "inbox", "--once", "--model", model, "--state", state,
         "--boxes", world / "inbox-boxes.json",
     )  # fmt: skip
     for level in ("media", "event"):
-        table = tmp_path / f"{level}.csv"
+        table = folder / f"{level}.csv"
         run("edge-report", "csv", "--level", level, "--out", table, "--state", state)
+
+
+def test_a_drawn_world_goes_through_the_loop(world: Path, model_file: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    watch_world(world, model_file, tmp_path)
     run("edge-report", "html", "--out", tmp_path / "page.html", "--state", state)
     truth = [row for row in rows(world / "truth.csv") if row["part"] == "inbox"]
     media = {

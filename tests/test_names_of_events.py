@@ -14,7 +14,7 @@ from trainer.schedule import WorldPlan
 from trainer.synthetic import draw_world
 
 from .edge.conftest import write_model
-from .test_e2e import rows, run
+from .test_e2e import rows, watch_world
 
 PLAN = WorldPlan(
     num_train=0, num_known=12, gallery_events=6, inbox_events=4, num_strangers=8, num_blanks=3,
@@ -27,23 +27,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, str]]
     """The truth of the inbox, and what was told by frame and by event."""
     folder = tmp_path_factory.mktemp("names")
     draw_world(folder / "world", seed=11, plan=PLAN)
-    model, state, world = write_model(folder / "tiny.onnx"), folder / "state", folder / "world"
-    run("edge-gallery", "enroll", world / "gallery", "--model", model, "--state", state)
-    run(
-        "edge-watch", world / "inbox", "--once", "--model", model, "--state", state,
-        "--boxes", world / "inbox-boxes.json",
-    )  # fmt: skip
-    for level in ("media", "event"):
-        run(
-            "edge-report",
-            "csv",
-            "--level",
-            level,
-            "--out",
-            folder / f"{level}.csv",
-            "--state",
-            state,
-        )
+    world = folder / "world"
+    watch_world(world, write_model(folder / "tiny.onnx"), folder)
     truth = [row for row in rows(world / "truth.csv") if row["part"] == "inbox" and row["identity"]]
     return truth, rows(folder / "media.csv"), rows(folder / "event.csv")
 

@@ -87,7 +87,7 @@ def _damage(body: bytearray, rng: random.Random, originals: list[bytes]) -> None
 class _Tally:
     outcomes: Counter[str]
     slowest_seconds: float
-    peak_mb: float  # more than this process had before, with all decoders
+    peak_mb: float  # of this process and all decoders
 
 
 def _through(pool: DecodePool, media: Iterable[bytes], check: Callable[[Decoded], str]) -> _Tally:
