@@ -52,7 +52,7 @@ lint: env  ## style and formatting
 	@$(PY) -m ruff format --check .
 
 types: env  ## static types
-	@$(PY) -m mypy edge export trainer
+	@$(PY) -m mypy edge export trainer benchmarks
 
 imports: env  ## who may import whom
 	@.venv/bin/lint-imports

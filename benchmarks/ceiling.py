@@ -129,6 +129,7 @@ def _worker(model: Path, gallery: Path, scale: int, num_threads: int) -> Callabl
 
     def work(path: Path) -> int:
         image = cv2.imdecode(np.fromfile(path, np.uint8), flags)
+        assert image is not None
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         rgb_NHWC = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)[None]
         (emb_ND,) = session.run(None, {taken.name: rgb_NHWC})

@@ -122,6 +122,7 @@ def _pillow(data: bytes, spec: InputSpec) -> np.ndarray:
 
 def _cv2(data: bytes, spec: InputSpec, flags: int) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    assert image is not None
     return cv2.resize(image, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
 
 

@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,14 +100,14 @@ def main(
         size = None if full else case.size
         _row(
             out / "parity.csv", PARITY, case.label,
-            lambda c=case, s=size: _parity(c, s, table, weights),
+            partial(_parity, case, size, table, weights),
         )  # fmt: skip
     for run in _runs(runs, out, table, weights):
         for precision in ("int8", "fp16"):
             key = f"{run.name} {precision}"
             _row(
                 out / "precision.csv", PRECISION, key,
-                lambda r=run, p=precision: _precision(r, p), ("run", "precision"),
+                partial(_precision, run, precision), ("run", "precision"),
             )  # fmt: skip
     for case in (one for one in CASES if one.source in TIMED):
         _speeds(case, None if full else case.size, table, 40 if full else 15, out / "speed.csv")

@@ -101,7 +101,7 @@ def _noise(rng: np.random.Generator) -> np.ndarray:
     shape = (HEIGHT + 512, WIDTH + 512)
     fine_HW = rng.standard_normal(shape, np.float32)
     coarse_HW = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), 1.4)
-    coarse_HW /= coarse_HW.std()
+    coarse_HW = np.asarray(coarse_HW / coarse_HW.std(), np.float32)
     return np.stack([_NOISE * fine_HW, _GRAIN * coarse_HW], axis=-1)
 
 

@@ -212,7 +212,7 @@ def _wait_until_ready(health: Path) -> None:
         if health.exists() and '"is_ready": true' in health.read_text():
             return
         time.sleep(0.1)
-    raise typer.Exit("edge-watch did not become ready within a minute")
+    raise SystemExit("edge-watch did not become ready within a minute")
 
 
 def _tree(root: int) -> Iterator[int]:

@@ -23,11 +23,11 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 MAX_BYTES = 64 * 1024 * 1024
 
 _REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}  # these alone are bits; those for colour have that of BGR set
 # How to bring a stored picture upright, by its EXIF orientation: turned, then mirrored.
 _TURNS = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}  # quarter turns against the clock
 _MIRRORED = frozenset({2, 4, 5, 7})
@@ -75,11 +75,12 @@ def decode_stored(data: bytes, header: Header, scale: int) -> Image:
 
     Raises MediaError where the decoder gives none.
     """
-    flags = _REDUCED[scale if header.kind == "jpeg" else 1] | cv2.IMREAD_IGNORE_ORIENTATION
+    reduced = _REDUCED[scale if header.kind == "jpeg" else 1]
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | reduced
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         if image is not None:
-            return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+            return np.asarray(image, dtype=np.uint8)
     except cv2.error as error:
         short = error.code == cv2.Error.StsNoMem
         raise MediaError("memory" if short else "undecodable", str(error.err)) from error

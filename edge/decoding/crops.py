@@ -35,10 +35,11 @@ def cut(
 ) -> Cut:
     """Of a whole picture, or of a reduced copy of one of `full_size` (width, height) in pixels."""
     crop = preprocess.crop(image_HWC, box)
-    quality = measure(crop, box)
+    shown = _for_people(crop)
+    quality = measure(crop, box, shown)
     return Cut(
         encoder_HWC=_for_encoder(image_HWC, crop, box, spec, full_size),
-        jpeg=_to_jpeg(_for_people(crop)),
+        jpeg=_to_jpeg(shown),
         quality=quality,
         usable=min(crop.shape[:2]) >= MIN_SIDE and quality.of_crop >= MIN_QUALITY,
     )

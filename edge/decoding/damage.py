@@ -33,6 +33,8 @@ _MIN_WIDTH = 48  # pixels at the scale decoded
 _HINT = 0.6  # of that ratio over half a row: worth a closer look
 _MIN_STEP = 1.5  # grey levels
 _MIN_RATIO = 2.0  # of the step to its own scatter along the row
+_BEYOND = 1.2  # times the largest such ratio where no edge of blocks is
+_CLOSE_AT_ONCE = 64  # rows looked at closely: 4 MB
 _QUIET = 0.5  # of the step: what may be seen where there should be none
 _CAPTION = 0.025  # of the height, at the top: cameras write a line with a logo there
 _MIN_TEXTURE = 0.3  # the coarser side's to the finer side's: a banner is flat, its picture not
@@ -102,7 +104,7 @@ def of_blocks(stored_HWC: Image, scale: int, mcu_height: int) -> str | None:
         return None
     # A scene with such steps elsewhere too (a fence, a banner) has them by nature.
     between = _step_ratios(_look_at_rows(columns_HKC, pitch - 1 + pitch // 2, pitch))
-    if ratio_R[worst] < 1.2 * float(between.max()):
+    if ratio_R[worst] < _BEYOND * float(between.max()):
         return None
     return f"blocks: a step at pixel row {(worst + 1) * mcu_height}"
 
@@ -121,33 +123,29 @@ def _columns(image_HWC: Image) -> NDArray[np.float32]:
     small: cv2.typing.MatLike = image_HWC
     if width > 16 * _NUM_COLUMNS:  # in whole numbers first, which is several times faster
         small = cv2.resize(small, (8 * _NUM_COLUMNS, height), interpolation=cv2.INTER_AREA)
-    return np.concatenate([_means(part) for part in _parts(np.asarray(small))], axis=1)
-
-
-def _parts(image_HWC: Image) -> list[NDArray[np.uint8]]:
-    """The picture cut into columns [height, columns, width of each, 3], the wider ones first."""
-    height, width = image_HWC.shape[:2]
-    num = min(_NUM_COLUMNS, width)
-    narrow, num_wide = divmod(width, num)
-    edge = num_wide * (narrow + 1)
-    sides = (
-        (image_HWC[:, :edge], narrow + 1, num_wide),
-        (image_HWC[:, edge:], narrow, num - num_wide),
-    )
-    return [part.reshape(height, count, wide, 3) for part, wide, count in sides if count]
-
-
-def _means(columns_HKWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of each column in each row, as Y, Cr, Cb: a product, twice as fast as resizing floats."""
-    height, count, wide, _ = columns_HKWC.shape
-    weights = np.tile(_TO_YCC.T / np.float32(wide), (wide, 1))
+    width = small.shape[1]
+    count = min(_NUM_COLUMNS, width)
+    narrow, num_wide = divmod(width, count)
+    edge = 3 * num_wide * (narrow + 1)  # the wider columns come first
     means_HKC = np.empty((height, count, 3), np.float32)
+    floats = np.empty((_ROWS_AT_ONCE, 3 * width), np.float32)
     for top in range(0, height, _ROWS_AT_ONCE):
-        rows = columns_HKWC[top : top + _ROWS_AT_ONCE]
-        means_HKC[top : top + _ROWS_AT_ONCE] = (
-            rows.reshape(len(rows) * count, wide * 3).astype(np.float32) @ weights
-        ).reshape(len(rows), count, 3)
+        out_BKC = means_HKC[top : top + _ROWS_AT_ONCE]
+        rows = floats[: len(out_BKC)]
+        np.copyto(rows, np.asarray(small)[top : top + len(rows)].reshape(len(rows), -1))
+        _put_means(rows[:, :edge], out_BKC[:, :num_wide])
+        _put_means(rows[:, edge:], out_BKC[:, num_wide:])
     return means_HKC
+
+
+def _put_means(row_BX: NDArray[np.float32], out_BKC: NDArray[np.float32]) -> None:
+    """Of each column in each row, as Y, Cr, Cb: a product, twice as fast as resizing floats."""
+    num_rows, count, _ = out_BKC.shape
+    if count:
+        column_BKX = row_BX.reshape(num_rows, count, -1)
+        wide = column_BKX.shape[2] // 3
+        weights = np.tile(_TO_YCC.T / np.float32(wide), (wide, 1))
+        np.matmul(column_BKX, weights, out=out_BKC)
 
 
 def _look_at_rows(columns_HKC: NDArray[np.float32], first: int, pitch: int) -> _Edges:
@@ -174,11 +172,9 @@ def _step_ratios(edges: _Edges) -> NDArray[np.float32]:
     half = above_RCK.shape[2] // 2
     hint_R = np.maximum(_ratio(above_RCK[..., half:]), _ratio(below_RCK[..., :half])).max(axis=1)
     (rows,) = np.nonzero((hint_R >= _HINT * _MIN_RATIO) & ~edges.flat_R[:-1])
-    if len(rows):
-        above_RCK, below_RCK = above_RCK[rows], below_RCK[rows]
-        for number in range(1, _NUM_STARTS):
-            start = above_RCK.shape[2] * number // _NUM_STARTS
-            ratio_R[rows] = np.maximum(ratio_R[rows], _ratio_from(above_RCK, below_RCK, start))
+    for first in range(0, len(rows), _CLOSE_AT_ONCE):
+        some = rows[first : first + _CLOSE_AT_ONCE]
+        ratio_R[some] = _ratios_from(above_RCK[some], below_RCK[some])
     return ratio_R
 
 
@@ -188,25 +184,43 @@ def _ratio(step_RCK: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.abs(step_RC) / (scatter_RC + 1), np.float32)
 
 
-def _ratio_from(
-    above_RCK: NDArray[np.float32], below_RCK: NDArray[np.float32], start: int
+def _ratios_from(
+    above_RCK: NDArray[np.float32], below_RCK: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The ratio of a step that begins at column `start`, the largest of Y, Cr and Cb."""
-    seen_RCK = np.concatenate([above_RCK[..., start:], below_RCK[..., :start]], axis=2)
-    step_RC = _median(seen_RCK)
-    size_RC = np.abs(step_RC)
-    parts_RC = np.minimum(
-        _median(above_RCK[..., start:]) * np.sign(step_RC),
-        _median(below_RCK[..., :start]) * np.sign(step_RC),
+    """The largest ratio of a step that begins at any column, of Y, Cr and Cb.
+
+    0.0 also for what is so small that nothing depends on it.
+    """
+    num_columns = above_RCK.shape[2]
+    starts_S = num_columns * np.arange(1, _NUM_STARTS) // _NUM_STARTS
+    after_SK = np.arange(num_columns) >= starts_S[:, None]
+    seen_SRCK = np.where(after_SK[:, None, None], above_RCK, below_RCK)
+    step_SRC, ratio_SRC = _median(seen_SRCK), _ratio(seen_SRCK)
+    is_large_SRC = (np.abs(step_SRC) >= _MIN_STEP) & (ratio_SRC >= _MIN_RATIO / _BEYOND)
+    start_P, row_P, channel_P = np.nonzero(is_large_SRC)
+    above_PK, below_PK = above_RCK[row_P, channel_P], below_RCK[row_P, channel_P]
+    after_PK, step_P = after_SK[start_P], step_SRC[is_large_SRC]
+    parts_P = np.minimum(
+        _median_of(above_PK, after_PK) * np.sign(step_P),
+        _median_of(below_PK, ~after_PK) * np.sign(step_P),
     )
-    beside_RC = np.maximum(
-        np.abs(_median(above_RCK[..., :start])),
-        np.abs(_median(below_RCK[..., start:])),
+    beside_P = np.maximum(
+        np.abs(_median_of(above_PK, ~after_PK)), np.abs(_median_of(below_PK, after_PK))
     )
-    found_RC = size_RC >= _MIN_STEP
-    found_RC &= (parts_RC >= _QUIET * size_RC) & (beside_RC <= _QUIET * size_RC)
-    ratio_R: NDArray[np.float32] = np.where(found_RC, _ratio(seen_RCK), 0).max(axis=1)
+    quiet_P = _QUIET * np.abs(step_P)
+    found_P = (parts_P >= quiet_P) & (beside_P <= quiet_P)
+    ratio_R = np.zeros(len(above_RCK), np.float32)
+    np.maximum.at(ratio_R, row_P[found_P], ratio_SRC[is_large_SRC][found_P])
     return ratio_R
+
+
+def _median_of(values_PK: NDArray[np.float32], chosen_PK: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Of the chosen values of each row, of which there is at least one."""
+    ordered_PK = np.sort(np.where(chosen_PK, values_PK, np.inf), axis=1)
+    count_P1 = chosen_PK.sum(axis=1, keepdims=True)
+    lower_P1 = np.take_along_axis(ordered_PK, (count_P1 - 1) // 2, axis=1)
+    upper_P1 = np.take_along_axis(ordered_PK, count_P1 // 2, axis=1)
+    return np.asarray((lower_P1 + upper_P1)[:, 0] / 2, np.float32)
 
 
 def _median(values: NDArray[np.float32]) -> NDArray[np.float32]:

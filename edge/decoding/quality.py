@@ -38,10 +38,13 @@ class Quality:
         return self.pixels * self.sharpness * self.exposure * self.whole
 
 
-def measure(crop_HWC: Image, box: Box | None) -> Quality:
-    """Of a crop (uint8 RGB) at its own size; `box` is where it lay, None: the whole picture."""
+def measure(crop_HWC: Image, box: Box | None, copy_HWC: Image | None = None) -> Quality:
+    """Of a crop (uint8 RGB) at its own size; `box` is where it lay, None: the whole picture.
+
+    Where there is a smaller copy, of at least 96 pixels, it tells as much in less time.
+    """
     height, width = crop_HWC.shape[:2]
-    grey_HW = _grey(crop_HWC)
+    grey_HW = _grey(crop_HWC if copy_HWC is None else copy_HWC)
     return Quality(
         pixels=min(1.0, float(np.sqrt(height * width)) / _ENOUGH_PIXELS),
         sharpness=_sharpness(grey_HW),

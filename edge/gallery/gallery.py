@@ -19,8 +19,8 @@ from edge.calibrate import Wanted
 from edge.decide import Thresholds
 from edge.errors import GalleryError
 from edge.events import EVENT_GAP_SECONDS, group_by_gap
-from edge.gallery import search_graph
-from edge.gallery.search import Search
+from edge.gallery import search_index
+from edge.gallery.search import Search, best_similarity
 from edge.identity.trials import Reference
 from edge.identity.votes import NEAREST_ANIMALS, votes
 from edge.model import Manifest
@@ -33,7 +33,7 @@ from edge.text import counted
 SIDES: dict[Flank, int] = {"left": -1, "unknown": 0, "right": 1}
 LIGHT_SIGNS: dict[bool | None, int] = {False: -1, None: 0, True: 1}  # whether infrared
 _WANTED_KEY = "wanted_rates"  # in meta: what `edge-gallery calibrate` was asked for, and kept
-_MAX_ONE_BY_ONE = 20_000  # exemplars beside a graph: 2 ms a crop at width 512
+_MAX_ONE_BY_ONE = 20_000  # exemplars beside an index: 2 ms a crop at width 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,20 @@ class Matches:
 
     individual_ids: list[str]
     similarity_NI: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """An individual that no gallery holds, to be compared beside one that does."""
+
+    individual_id: str
+    emb_MD: NDArray[np.float32]  # unit length
+    side_M: NDArray[np.int64]
+
+    def search(self, emb_ND: NDArray[np.float32], flanks: Sequence[Flank]) -> NDArray[np.float32]:
+        """How similar each crop is to its best exemplar: [N]."""
+        side_N = np.array([SIDES[one] for one in flanks], np.int64)
+        return best_similarity(emb_ND, side_N, self.emb_MD, self.side_M)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +75,7 @@ class Gallery:
         exemplars: Sequence[StoredExemplar],
         embedding_dim: int,
         wanted: Wanted = calibrate.DEFAULT,
-        graph: Any = None,  # as `search_graph.load` gives it
+        index: Any = None,  # as `search_index.load` gives it
     ) -> None:
         self.wanted = wanted  # the error rates its thresholds are for
         self.embedding_dim = embedding_dim
@@ -76,7 +90,7 @@ class Gallery:
             self._individual_M,
             self._side_M,
             embedding_dim,
-            graph,
+            index,
         )
 
     def __len__(self) -> int:
@@ -86,7 +100,7 @@ class Gallery:
     def advice(self) -> str | None:
         """How it could be searched more quickly."""
         num_listed = self._search.num_one_by_one
-        if len(self) <= search_graph.MIN_EXEMPLARS or num_listed <= _MAX_ONE_BY_ONE:
+        if len(self) <= search_index.MIN_EXEMPLARS or num_listed <= _MAX_ONE_BY_ONE:
             return None
         return (
             f"each crop is compared with {num_listed} exemplars one by one: `edge-gallery index` "
@@ -107,21 +121,20 @@ class Gallery:
         emb_ND: NDArray[np.float32],
         flanks: Sequence[Flank],
         individual_ids: Sequence[str],
-        beside: Gallery | None = None,
+        beside: Beside | None = None,
     ) -> NDArray[np.float32]:
-        """Votes [N, I] for these individuals, those a search has found, and then for those of
+        """Votes [N, I] for these individuals, those a search has found, and then for the one
         `beside`, whose pictures stand among theirs."""
-        parts = [self._pictures_of(individual_ids)]
+        named = self._pictures_of(individual_ids)
+        num_animals = len(individual_ids) + (beside is not None)
+        emb_MD, side_M, own_M = named.emb_MD, named.side_M, named.own_M
         if beside is not None:
-            parts.append(beside._pictures_of(beside.individual_ids))
-        emb_MD = np.concatenate([one.emb_MD for one in parts])
-        side_M = np.concatenate([one.side_M for one in parts])
-        own_M = np.concatenate([parts[0].own_M, *(len(individual_ids) + one.own_M
-                                                  for one in parts[1:])])  # fmt: skip
+            emb_MD = np.concatenate([emb_MD, beside.emb_MD])
+            side_M = np.concatenate([side_M, beside.side_M])
+            own_M = np.append(own_M, np.full(len(beside.emb_MD), len(individual_ids)))
         similarity_NM = emb_ND @ emb_MD.T
         side_N1 = np.array([[SIDES[one]] for one in flanks], np.int64)
         similarity_NM[side_N1 * side_M == -1] = -np.inf
-        num_animals = len(individual_ids) + (len(beside.individual_ids) if beside else 0)
         best_IN = np.full((num_animals, len(emb_ND)), -np.inf, np.float32)
         np.maximum.at(best_IN, own_M, similarity_NM.T)
         return fill_gaps(votes(similarity_NM, best_IN.T, emb_MD, own_M))
@@ -151,8 +164,8 @@ def open_gallery(store: Store, manifest: Manifest) -> Gallery:
     require_encoder(store, manifest.encoder_id)
     exemplars = store_gallery.exemplars(store, manifest.encoder_id)
     folder = store.path.parent
-    graph = search_graph.load(folder, manifest.encoder_id, manifest.embedding_dim)
-    return Gallery(exemplars, manifest.embedding_dim, wanted_rates(store), graph)
+    index = search_index.load(folder, manifest.encoder_id, manifest.embedding_dim)
+    return Gallery(exemplars, manifest.embedding_dim, wanted_rates(store), index)
 
 
 def wanted_rates(store: Store) -> Wanted:

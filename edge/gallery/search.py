@@ -3,8 +3,8 @@
 The individuals that may be among the nearest are found with float32 products, whose last bits
 depend on how many crops and exemplars are multiplied at once. They are then compared with the crop
 anew, in float64 and one pair at a time. So an answer is the same whether crops come alone or
-together, and with any number of threads. Above 100,000 exemplars the list comes from a graph,
-where there is one (edge/gallery/search_graph.py).
+together, and with any number of threads. Above 100,000 exemplars the list comes from an index,
+where there is one (edge/gallery/search_index.py).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.gallery.search_graph import rows_of
-from edge.gallery.search_list import BLOCK, SIDES, ExemplarList, blocks, flat_index, widen
+from edge.gallery.search_index import rows_of
+from edge.gallery.search_list import BLOCK, SIDES, Cells, ExemplarList, blocks, widen
 
 _LISTED = 256  # exemplars; hardly slower than a dozen, and mostly more than six animals
 _MANY_CROPS = 12  # from so many on, one matrix product is quicker than a search a crop
@@ -47,7 +47,7 @@ class Search:
         individual_M: NDArray[np.int64],
         side_M: NDArray[np.int64],  # -1 left, 1 right, 0 unknown
         embedding_dim: int,
-        graph: Any = None,  # as `search_graph.load` gives it
+        index: Any = None,  # as `search_index.load` gives it
     ) -> None:
         faiss.omp_set_num_threads(1)  # a handful of crops: threads only cost battery
         self._individual_M, self._side_M, self._dim = individual_M, side_M, embedding_dim
@@ -59,19 +59,18 @@ class Search:
         self._num_fitting = {
             side: len(np.unique(individual_M[side_M * side != -1])) for side in SIDES
         }
-        self._has_graph = graph is not None
-        self._lists = _lists(embeddings, side_M, embedding_dim, graph)
+        self._has_index = index is not None
+        self._lists = _lists(embeddings, side_M, embedding_dim, index)
         self._list_M = np.zeros(len(individual_M), np.int64)
         self._position_M = np.zeros(len(individual_M), np.int64)
         for number, one in enumerate(self._lists):
-            positions = np.flatnonzero(one.row_P >= 0)
-            self._list_M[one.row_P[positions]] = number
-            self._position_M[one.row_P[positions]] = positions
+            self._list_M[one.row_P] = number
+            self._position_M[one.row_P] = np.arange(len(one.row_P))
 
     @property
     def num_one_by_one(self) -> int:
-        """Exemplars that no graph leads to."""
-        return sum(len(one.row_P) for one in self._lists if not one.is_graph)
+        """Exemplars that no index leads to."""
+        return sum(len(one.row_P) for one in self._lists if not one.is_indexed)
 
     def unit_rows(self, row_R: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """The embeddings of these rows, or of all, at unit length: [R, D]."""
@@ -88,7 +87,7 @@ class Search:
     ) -> Found:
         """The individuals nearest to any of the crops, so many a crop of those that fit it."""
         emb_ND = np.ascontiguousarray(emb_ND, np.float32)
-        is_bulk = len(emb_ND) >= _MANY_CROPS and len(self._individual_M) and not self._has_graph
+        is_bulk = len(emb_ND) >= _MANY_CROPS and len(self._individual_M) and not self._has_index
         find = self._list_together if is_bulk else self._list_one_by_one
         listed = np.unique(np.concatenate([_NONE, *find(emb_ND, side_N, num_wanted)]))
         similarity_NL = self._similarities(emb_ND, side_N, listed)
@@ -100,7 +99,7 @@ class Search:
     def _list_one_by_one(
         self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64], num_wanted: int
     ) -> list[NDArray[np.int64]]:
-        """Of each crop the individuals that may be among its nearest; a graph may miss one."""
+        """Of each crop the individuals that may be among its nearest; an index may miss one."""
         return [
             self._list_one(emb_D, int(side), min(num_wanted, self._num_fitting[int(side)]))
             for emb_D, side in zip(emb_ND, side_N, strict=True)
@@ -109,7 +108,7 @@ class Search:
     def _list_one(self, emb_D: NDArray[np.float32], side: int, wanted: int) -> NDArray[np.int64]:
         """More exemplars are listed until no other individual can be among the nearest: one with
         thousands of exemplars hides nobody."""
-        tolerance = self._tolerance(emb_D)
+        tolerance = _tolerance(emb_D)
         for num_exemplars in (_LISTED, 8 * _LISTED, len(self._individual_M)):
             found = [one.nearest(emb_D, side, num_exemplars) for one in self._lists]
             row_K = np.concatenate([one.row_K for one in found])
@@ -117,8 +116,7 @@ class Search:
             best_L = np.full(len(listed), -np.inf, np.float32)
             np.maximum.at(best_L, place_K, np.concatenate([one.similarity_K for one in found]))
             limit = _limit(best_L, wanted, tolerance)
-            is_enough = len(listed) >= wanted and max(one.bound for one in found) < limit
-            if is_enough and not (self._has_graph and _is_crowded(place_K)):
+            if len(listed) >= wanted and max(one.bound for one in found) < limit:
                 break
         return np.asarray(listed[best_L >= limit])
 
@@ -131,14 +129,14 @@ class Search:
             best_NI = self._best_of_each(emb_ND[crops], side_N[crops])
             for emb_D, side, best_I in zip(emb_ND[crops], side_N[crops], best_NI, strict=True):
                 wanted = min(num_wanted, self._num_fitting[int(side)])
-                limit = _limit(best_I, wanted, self._tolerance(emb_D))
+                limit = _limit(best_I, wanted, _tolerance(emb_D))
                 lists.append(np.flatnonzero(best_I >= limit))
         return lists
 
     def _best_of_each(
         self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Nearly each crop's similarity to each individual: [N, I]. For galleries without graph."""
+        """Nearly each crop's similarity to each individual: [N, I]. Not through an index."""
         (every,) = self._lists
         similarity_MN = np.empty((len(every.row_P), len(emb_ND)), np.float32)
         for block in blocks(len(similarity_MN), BLOCK):
@@ -153,7 +151,7 @@ class Search:
     ) -> NDArray[np.float32]:
         """Exactly, to the best exemplar of each listed individual: [N, L]."""
         similarity_NL = np.full((len(emb_ND), len(listed)), -np.inf, np.float32)
-        tolerance_N1 = np.array([[self._tolerance(emb_D)] for emb_D in emb_ND])
+        tolerance_N1 = np.array([[_tolerance(emb_D)] for emb_D in emb_ND])
         own = [self._order_M[self._start_I[one] : self._start_I[one + 1]] for one in listed]
         row_R = np.concatenate([_NONE, *own])
         place_R = np.repeat(np.arange(len(listed)), [len(rows) for rows in own])
@@ -169,10 +167,6 @@ class Search:
             np.maximum.at(similarity_NL, (crop_P, place_B[row_P]), exactly_P)
         return similarity_NL
 
-    def _tolerance(self, emb_D: NDArray[np.float32]) -> float:
-        """More than two similarities may lie the wrong way round by, each off by a float32 sum."""
-        return float(2.0 * _EPSILON * self._dim * np.linalg.norm(emb_D))
-
     def _codes(self, row_R: NDArray[np.int64]) -> NDArray[np.float16]:
         codes_RD = np.empty((len(row_R), self._dim), np.float16)
         for number, one in enumerate(self._lists):
@@ -185,22 +179,39 @@ def _lists(
     embeddings: Sequence[NDArray[np.float16]],
     side_M: NDArray[np.int64],
     embedding_dim: int,
-    graph: Any,
+    index: Any,
 ) -> list[ExemplarList]:
-    """Those the graph knows, and the others."""
+    """Those the index knows, and the others."""
     rest, lists = np.arange(len(embeddings)), []
-    if graph is not None:
-        row_P = rows_of(graph, embeddings)
-        rest = np.setdiff1d(rest, row_P)
-        lists.append(ExemplarList(graph, row_P, side_M, is_graph=True))
-    flat = flat_index([embeddings[row] for row in rest.tolist()], embedding_dim)
-    return [*lists, ExemplarList(flat, rest, side_M, is_graph=False)]
+    if index is not None:
+        row_Q = rows_of(index, embeddings)
+        held = row_Q[row_Q >= 0]
+        rest = np.setdiff1d(rest, held)
+        cells = Cells(index, row_Q)
+        lists.append(ExemplarList(embeddings, embedding_dim, held, side_M, cells))
+    return [*lists, ExemplarList(embeddings, embedding_dim, rest, side_M)]
 
 
-def _is_crowded(place_K: NDArray[np.intp]) -> bool:
-    """Whether one individual fills the list. A graph finds its way out of a crowd badly: of 3,000
-    nearly equal exemplars one with 16 links gave 2,048 and the wrong rivals."""
-    return bool(np.bincount(place_K).max(initial=0) > len(place_K) / 2)
+def best_similarity(
+    emb_ND: NDArray[np.float32],
+    side_N: NDArray[np.int64],
+    unit_MD: NDArray[np.float32],
+    side_M: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Of each crop, exactly, to the best of these exemplars (unit length); -inf where none fits."""
+    nearly_NM = emb_ND @ unit_MD.T
+    nearly_NM[side_N[:, None] * side_M == -1] = -np.inf
+    tolerance_N1 = np.array([[_tolerance(emb_D)] for emb_D in emb_ND])
+    limit_N1 = nearly_NM.max(axis=1, keepdims=True) - tolerance_N1
+    crop_P, row_P = np.nonzero((nearly_NM >= limit_N1) & np.isfinite(nearly_NM))
+    best_N = np.full(len(emb_ND), -np.inf, np.float32)
+    np.maximum.at(best_N, crop_P, _dots(emb_ND, crop_P, unit_MD, row_P))
+    return best_N
+
+
+def _tolerance(emb_D: NDArray[np.float32]) -> float:
+    """More than two similarities may lie the wrong way round by, each off by a float32 sum."""
+    return float(2.0 * _EPSILON * len(emb_D) * np.linalg.norm(emb_D))
 
 
 def _limit(best_L: NDArray[np.float32], wanted: int, tolerance: float) -> float:

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 _faiss: Any = faiss  # its type stubs lack some of its classes and arguments
 BLOCK = 512  # rows widened at once: they stay in a core's cache
 SIDES = (-1, 0, 1)  # left, unknown, right
+_SHARE_PROBED = (
+    0.055  # of the cells; at 1,000,000 the nearest is missed once in 300 (decision 0012)
+)
+_MIN_PROBED = 64
 _SHIFT = 13  # float32 has 13 more bits behind the point
 _SIGN_AND_SHIFTED = np.int32(-0x70002000)  # 0x8FFFE000
 _SCALE = np.float32(2.0**112)  # float16 counts exponents from 15, float32 from 127
@@ -23,68 +27,111 @@ _SCALE = np.float32(2.0**112)  # float16 counts exponents from 15, float32 from 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """Exemplars near a crop, nearest first."""
+    """Exemplars near a crop."""
 
     row_K: NDArray[np.int64]  # of the gallery
     similarity_K: NDArray[np.float32]  # nearly
-    bound: float  # no exemplar that is not listed is nearer; a graph may miss one
+    bound: float  # no exemplar that is not listed is nearer; an index may miss one
+
+
+class Cells:
+    """The cells of an index, and where each of its exemplars lies in a list."""
+
+    def __init__(self, index: Any, row_Q: NDArray[np.int64]) -> None:
+        """`row_Q` is -1 for what the list does not hold; the others are there in this order."""
+        self._index = index  # or else its parts go with it
+        self._turn = faiss.downcast_index(index.index)
+        self._is_held_Q = row_Q >= 0
+        self._position_Q = np.cumsum(self._is_held_Q) - 1
+        self._how: dict[int, Any] = {}
+
+    def fit(self, side: int, fits_P: NDArray[np.bool_]) -> None:
+        """Which of the list's exemplars fit a crop of that side."""
+        num_cells = int(_faiss.extract_index_ivf(self._index).nlist)
+        within = _faiss.SearchParametersIVF()
+        within.nprobe = max(int(num_cells * _SHARE_PROBED), _MIN_PROBED)
+        fits_Q = np.zeros(len(self._is_held_Q), bool)
+        fits_Q[self._is_held_Q] = fits_P
+        if not fits_Q.all():
+            within.sel = selector_of(fits_Q)
+        self._how[side] = _faiss.SearchParametersPreTransform()
+        self._how[side].index_params = within
+
+    def near(self, emb_D: NDArray[np.float32], side: int, num_wanted: int) -> NDArray[np.int64]:
+        """Positions in the list of those that seem nearest; at most so many."""
+        _, position_1K = self._turn.search(emb_D[None], num_wanted, params=self._how[side])
+        return np.asarray(self._position_Q[position_1K[0, position_1K[0] >= 0]])
 
 
 class ExemplarList:
-    """A faiss index and the row of the gallery that each of its positions is."""
+    """Exemplars compared one by one, or where an index leads to."""
 
     def __init__(
-        self, index: Any, row_P: NDArray[np.int64], side_M: NDArray[np.int64], is_graph: bool
+        self,
+        embeddings: Sequence[NDArray[np.float16]],
+        embedding_dim: int,
+        row_P: NDArray[np.int64],  # of the gallery
+        side_M: NDArray[np.int64],
+        cells: Cells | None = None,
     ) -> None:
-        self.index, self.row_P, self.is_graph = index, row_P, is_graph
-        flat = faiss.downcast_index(index.storage) if is_graph else index
-        self._flat = flat
-        self.codes_PD = codes_of(flat)
+        self.row_P, self._cells = row_P, cells
+        self._flat = _flat_index([embeddings[row] for row in row_P.tolist()], embedding_dim)
+        self.codes_PD = _codes_of(self._flat)
         lengths_P = np.ones(len(row_P), np.float32)
         for block in blocks(len(row_P), BLOCK):
             lengths_P[block] = np.linalg.norm(widen(self.codes_PD[block]), axis=1)
         self.inverse_P = np.float32(1.0) / lengths_P
-        known_P = row_P >= 0
-        self._known_inverse = self.inverse_P[known_P] if known_P.any() else np.ones(1, np.float32)
+        self._inverses = (
+            float(self.inverse_P.min(initial=np.inf)),
+            float(self.inverse_P.max(initial=0.0)),
+        )
         self._num_fitting: dict[int, int] = {}
         self._selector: dict[int, Any] = {}
         for side in SIDES:
-            fits_P = known_P & (side_M[row_P] * side != -1) if len(side_M) else known_P
+            fits_P = side_M[row_P] * side != -1
             self._num_fitting[side] = int(fits_P.sum())
             if not fits_P.all():
-                bits = np.packbits(fits_P, bitorder="little")
-                self._selector[side] = _faiss.IDSelectorBitmap(bits)
+                self._selector[side] = selector_of(fits_P)
+            if cells is not None:
+                cells.fit(side, fits_P)
+
+    @property
+    def is_indexed(self) -> bool:
+        return self._cells is not None
 
     def nearest(self, emb_D: NDArray[np.float32], side: int, num_wanted: int) -> Listed:
-        """So many exemplars of a side that fits, or all there are."""
+        """So many exemplars of a side that fits, or all there are; through an index maybe fewer."""
         there = self._num_fitting[side]
         wanted = min(num_wanted, there)
         if not wanted:
             none = np.zeros(0, np.int64)
             return Listed(row_K=none, similarity_K=none.astype(np.float32), bound=-np.inf)
-        selector = self._selector.get(side)
-        if self.is_graph and wanted < there:
-            how = _faiss.SearchParametersHNSW(efSearch=wanted, sel=selector)
-            dot_1K, position_1K = self.index.search(emb_D[None], wanted, params=how)
+        if self._cells is not None and wanted < there:
+            position_K = self._cells.near(emb_D, side, wanted)
+            dot_K = widen(self.codes_PD[position_K]) @ emb_D
         else:
             how = _faiss.SearchParameters()
-            how.sel = selector
+            how.sel = self._selector.get(side)
             dot_1K, position_1K = self._flat.search(emb_D[None], wanted, params=how)
-        found = position_1K[0] >= 0
-        position_K, dot_K = position_1K[0, found], dot_1K[0, found]
+            found = position_1K[0] >= 0
+            position_K, dot_K = position_1K[0, found], dot_1K[0, found]
         return Listed(
             row_K=self.row_P[position_K],
             similarity_K=dot_K * self.inverse_P[position_K],
-            bound=-np.inf if wanted == there else self._bound(float(dot_K[-1])),
+            bound=-np.inf if wanted == there else self._bound(float(dot_K.min(initial=np.inf))),
         )
 
     def _bound(self, lowest_dot: float) -> float:
         """The largest similarity that a dot product of at most so much can be."""
-        inverse = self._known_inverse.max() if lowest_dot > 0 else self._known_inverse.min()
-        return lowest_dot * float(inverse)
+        least, most = self._inverses
+        return lowest_dot * (most if lowest_dot > 0 else least)
 
 
-def flat_index(embeddings: Sequence[NDArray[np.float16]], embedding_dim: int) -> Any:
+def selector_of(fits_P: NDArray[np.bool_]) -> Any:
+    return _faiss.IDSelectorBitmap(np.packbits(fits_P, bitorder="little"))
+
+
+def _flat_index(embeddings: Sequence[NDArray[np.float16]], embedding_dim: int) -> Any:
     """Compared one by one, in the order given."""
     index = faiss.index_factory(embedding_dim, "SQfp16", faiss.METRIC_INNER_PRODUCT)
     for block in blocks(len(embeddings), BLOCK):
@@ -92,7 +139,7 @@ def flat_index(embeddings: Sequence[NDArray[np.float16]], embedding_dim: int) ->
     return index
 
 
-def codes_of(flat: Any) -> NDArray[np.float16]:
+def _codes_of(flat: Any) -> NDArray[np.float16]:
     """The index's own memory, [P, D]; it must not grow meanwhile."""
     if not flat.ntotal:
         return np.zeros((0, flat.d), np.float16)

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.decide import rank
-from edge.gallery.gallery import SIDES, Gallery, fill_gaps
+from edge.gallery.gallery import SIDES, Beside, fill_gaps
 from edge.pictures import Flank
 from edge.record import store_provisional
 from edge.record.store import Store
-from edge.record.store_gallery import StoredExemplar
 from edge.record.store_provisional import KEPT_FRAMES, ProvisionalFrame
 
 
@@ -58,24 +57,34 @@ class Newcomers:
         *,
         but_event: str,
         but_animals: Collection[str],
-    ) -> Gallery | None:
+    ) -> Beside | None:
         """The most similar animal, by its frames of other events; None: none fits."""
-        rows = [
-            row
-            for row in self._rows_but(but_event)
-            if self._frames[row].individual_id not in but_animals
-        ]
-        if not rows:
-            return None
-        frames = [self._frames[row] for row in rows]
-        similarity_NM = (emb_ND @ self._emb_MD.T)[:, rows]
-        individual_ids, similarity_NI = _best_of_each(similarity_NM, flanks, frames)
-        if not individual_ids:
-            return None
-        best = rank(individual_ids, similarity_NI, qualities).individual_ids[0]
-        return Gallery(
-            [_exemplar(one) for one in frames if one.individual_id == best], emb_ND.shape[1]
+        animals = sorted({one.individual_id for one in self._frames}.difference(but_animals))
+        number_of = {one: number for number, one in enumerate(animals)}
+        row_M = np.array(
+            [
+                row
+                for row, one in enumerate(self._frames)
+                if one.event_id != but_event and one.individual_id in number_of
+            ],
+            np.int64,
         )
+        if not len(row_M):
+            return None
+        own_M = np.array([number_of[self._frames[row].individual_id] for row in row_M], np.int64)
+        side_M = np.array([SIDES[self._frames[row].flank] for row in row_M], np.int64)
+        side_N1 = np.array([[SIDES[one]] for one in flanks], np.int64)
+        similarity_NM = (emb_ND @ self._emb_MD.T)[:, row_M]
+        similarity_NM[side_N1 * side_M == -1] = -np.inf
+        best_IN = np.full((len(animals), len(flanks)), -np.inf, np.float32)
+        np.maximum.at(best_IN, own_M, similarity_NM.T)
+        fitting = np.flatnonzero(np.isfinite(best_IN).any(axis=1))
+        if not len(fitting):
+            return None
+        ranking = rank([animals[one] for one in fitting], fill_gaps(best_IN[fitting].T), qualities)
+        best = ranking.individual_ids[0]
+        mine_M = own_M == number_of[best]
+        return Beside(individual_id=best, emb_MD=self._emb_MD[row_M[mine_M]], side_M=side_M[mine_M])
 
     def _rows_but(self, event_id: str) -> list[int]:
         return [row for row, one in enumerate(self._frames) if one.event_id != event_id]
@@ -96,29 +105,3 @@ class Newcomers:
 def _unit_rows(frames: Sequence[ProvisionalFrame]) -> NDArray[np.float32]:
     emb_MD = np.stack([one.embedding for one in frames]).astype(np.float32)
     return np.asarray(emb_MD / np.linalg.norm(emb_MD, axis=1, keepdims=True), np.float32)
-
-
-def _best_of_each(
-    similarity_NM: NDArray[np.float32], flanks: Sequence[Flank], frames: Sequence[ProvisionalFrame]
-) -> tuple[list[str], NDArray[np.float32]]:
-    """The animals of which a frame fits, and each crop's similarity to their best one that does."""
-    individual_ids = sorted({one.individual_id for one in frames})
-    number_of = {one: number for number, one in enumerate(individual_ids)}
-    own_M = np.array([number_of[one.individual_id] for one in frames], np.int64)
-    side_M = np.array([SIDES[one.flank] for one in frames], np.int64)
-    side_N1 = np.array([[SIDES[one]] for one in flanks], np.int64)
-    fitting_NM = np.where(side_N1 * side_M == -1, -np.inf, similarity_NM)
-    best_IN = np.full((len(individual_ids), len(flanks)), -np.inf, np.float32)
-    np.maximum.at(best_IN, own_M, fitting_NM.T)
-    fitting = np.flatnonzero(np.isfinite(best_IN).any(axis=1))
-    return [individual_ids[one] for one in fitting], fill_gaps(best_IN[fitting].T)
-
-
-def _exemplar(frame: ProvisionalFrame) -> StoredExemplar:
-    return StoredExemplar(
-        individual_id=frame.individual_id,
-        flank=frame.flank,
-        encounter=frame.event_id,
-        captured_at=None,
-        embedding=frame.embedding,
-    )

@@ -22,7 +22,7 @@ from edge.decide import (
     rank,
 )
 from edge.events import group_by_gap, split_animals
-from edge.gallery.gallery import LIGHT_SIGNS, SIDES, Gallery, Matches
+from edge.gallery.gallery import LIGHT_SIGNS, SIDES, Beside, Gallery, Matches, fill_gaps
 from edge.identity import lights
 from edge.identity.newcomers import Newcomers
 from edge.pictures import Flank
@@ -269,17 +269,17 @@ def _look(usable: list[EventDetection], judge: Judge) -> _Look:
     )
 
 
-def _rank(look: _Look, judge: Judge, beside: Gallery | None = None) -> Ranking:
-    """By the thresholds' statistic; with the one individual of `beside` among the named ones."""
+def _rank(look: _Look, judge: Judge, beside: Beside | None = None) -> Ranking:
+    """By the thresholds' statistic; with the individual `beside` among the named ones."""
     ids, similarity_NI = look.matches.individual_ids, look.matches.similarity_NI
     by_vote = judge.thresholds is not None and judge.thresholds.statistic == "vote"
     vote_NI = None
     if by_vote and (ids or beside):
         vote_NI = judge.gallery.votes(look.emb_ND, look.flanks, ids, beside)
     if beside is not None:
-        others = beside.search(look.emb_ND, look.flanks)
-        ids = [*ids, *others.individual_ids]
-        similarity_NI = np.concatenate([similarity_NI, others.similarity_NI], axis=1)
+        similarity_N1 = fill_gaps(beside.search(look.emb_ND, look.flanks)[:, None])
+        ids = [*ids, beside.individual_id]
+        similarity_NI = np.concatenate([similarity_NI, similarity_N1], axis=1)
     return rank(ids, similarity_NI, look.qualities, vote_NI)
 
 
@@ -302,7 +302,7 @@ def _among_provisional(
     if nearest is not None:
         joint = _rank(look, judge, nearest)
         value = joint.value(judge.thresholds.statistic)
-        is_best = joint.individual_ids[0] in nearest.individual_ids
+        is_best = joint.individual_ids[0] == nearest.individual_id
         if value >= judge.thresholds.match and is_best:
             return _Verdict(
                 decision="match",

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from edge.decoding import decoder
-from edge.decoding.header import MAX_PIXELS, read_header
+from edge.decoding.header import _BLOCK, MAX_PIXELS, read_header
 from edge.errors import MediaError
 
 from ..media_files import WANTED, chunk, jpeg, png, scene, with_scans, with_size
@@ -102,3 +102,14 @@ def test_a_thumbnail_in_the_exif_is_not_taken_for_the_picture() -> None:
     assert read_header(jpeg(scene(96, 64), exif=block)).width == 96
     with pytest.raises(MediaError):
         read_header(jpeg(scene(96, 64), exif=block)[: len(block)])
+
+
+@pytest.mark.parametrize("position", [-2, -1, 0, 1])
+def test_the_end_is_found_across_the_borders_of_what_is_looked_at_together(position: int) -> None:
+    """Coded data of a large picture: pairs FF 00, then its end, near the border of a block."""
+    head = GOOD[: GOOD.find(b"\xff\xda") + 14]
+    filling = (b"\x11\xff\x00" * _BLOCK)[: _BLOCK + position]
+    whole = head + filling[: -1 if filling.endswith(b"\xff") else None] + b"\xff\xd9"
+    assert read_header(whole + b"behind").end == len(whole)
+    restarted = head + b"\x11\xff\xd3" * (_BLOCK // 3) + b"\xff\xff\xd9"
+    assert read_header(restarted).end == len(restarted)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge.errors import StateError
-from edge.gallery import search, search_graph
+from edge.gallery import search, search_index, search_list
 from edge.gallery.search import Search
 from edge.gallery.search_list import widen
 
@@ -148,56 +148,76 @@ def test_every_finite_float16_is_widened_as_numpy_does():
     assert (np.signbit(widen(finite)) == np.signbit(finite)).all()
 
 
-# --- the graph of a large gallery
+# --- the index of a large gallery
 
 
-def build(embeddings, graph=None):
-    return search_graph.update(graph, list(embeddings), DIM, 1, lambda number: None)
+def build(embeddings, index=None):
+    return search_index.update(index, list(embeddings), DIM, 1, lambda number: None)
 
 
 @pytest.fixture(scope="module")
 def large():
-    """2,000 exemplars of 200 animals and the graph of all but the last 100."""
+    """2,000 exemplars of 200 animals and the index of all but the last 100."""
     rng = np.random.default_rng(9)
     emb_MD, individual_M, side_M = herd(rng, 200, 2000, spread=0.8)
-    return emb_MD, individual_M, side_M, build(emb_MD[:1900]).graph
+    return emb_MD, individual_M, side_M, build(emb_MD[:1900]).index
 
 
-def test_a_graph_and_what_it_does_not_know_yet_find_what_comparing_with_all_finds(large):
-    emb_MD, individual_M, side_M, graph = large
+def test_an_index_and_what_it_does_not_know_yet_find_what_comparing_with_all_finds(
+    large, monkeypatch
+):
+    monkeypatch.setattr(search_list, "_MIN_PROBED", 1000)  # every cell
+    emb_MD, individual_M, side_M, index = large
     flat = Search(list(emb_MD), individual_M, side_M, DIM)
-    by_graph = Search(list(emb_MD), individual_M, side_M, DIM, graph)
-    assert (flat.num_one_by_one, by_graph.num_one_by_one) == (2000, 100)
-    assert (by_graph.unit_rows() == flat.unit_rows()).all()
+    by_index = Search(list(emb_MD), individual_M, side_M, DIM, index)
+    assert (flat.num_one_by_one, by_index.num_one_by_one) == (2000, 100)
+    assert (by_index.unit_rows() == flat.unit_rows()).all()
     rng = np.random.default_rng(10)
     crops, sides = unit(rng, 60, DIM), rng.choice(SIDES, 60)
     for number in range(60):
         one = slice(number, number + 1)
         expected = flat.nearest(crops[one], sides[one], WANTED)
-        assert as_tables(by_graph.nearest(crops[one], sides[one], WANTED)) == as_tables(expected)
-    assert as_tables(by_graph.nearest(crops, sides, WANTED)) == as_tables(
+        assert as_tables(by_index.nearest(crops[one], sides[one], WANTED)) == as_tables(expected)
+    assert as_tables(by_index.nearest(crops, sides, WANTED)) == as_tables(
         flat.nearest(crops, sides, WANTED)
     )
 
 
-def test_what_left_the_gallery_is_not_found_through_the_graph(large):
-    emb_MD, individual_M, side_M, graph = large
+def test_few_cells_lead_to_the_nearest_animal():
+    """Of 20,000 exemplars those in 64 of 283 cells are looked at."""
+    rng = np.random.default_rng(12)
+    emb_MD, individual_M, side_M = herd(rng, 1000, 20_000, spread=0.8)
+    flat = Search(list(emb_MD), individual_M, side_M, DIM)
+    by_index = Search(list(emb_MD), individual_M, side_M, DIM, build(emb_MD).index)
+    rows = rng.choice(20_000, 200, replace=False)
+    crops = emb_MD[rows].astype(np.float32) + 0.5 * unit(rng, 200, DIM)
+    crops /= np.linalg.norm(crops, axis=1, keepdims=True)
+    same = 0
+    for crop, side in zip(crops, side_M[rows], strict=True):
+        best = [
+            one.individual_C[np.argmax(one.similarity_NC[0])]
+            for one in (s.nearest(crop[None], side[None], WANTED) for s in (flat, by_index))
+        ]
+        same += best[0] == best[1]
+    assert same >= 199
+
+
+def test_what_left_the_gallery_is_not_found_through_the_index(large):
+    emb_MD, individual_M, side_M, index = large
     kept = np.flatnonzero((np.arange(2000) % 7 > 0) | (np.arange(2000) < 200))
     kept = kept[::-1]  # in another order, too
     _, own_K = np.unique(individual_M[kept], return_inverse=True)
     flat = Search(list(emb_MD[kept]), own_K, side_M[kept], DIM)
-    by_graph = Search(list(emb_MD[kept]), own_K, side_M[kept], DIM, graph)
+    by_index = Search(list(emb_MD[kept]), own_K, side_M[kept], DIM, index)
     gone = np.setdiff1d(np.arange(2000), kept)
     for row in gone[::25]:
         crop, side = emb_MD[[row]].astype(np.float32), side_M[[row]]
-        assert as_tables(by_graph.nearest(crop, side, WANTED)) == as_tables(
+        assert as_tables(by_index.nearest(crop, side, WANTED)) == as_tables(
             flat.nearest(crop, side, WANTED)
         )
 
 
-def test_a_graph_hides_nobody_behind_thousands_of_exemplars(monkeypatch):
-    monkeypatch.setattr(search_graph, "NUM_LINKS", 16)  # finds its way out of a crowd badly
-    monkeypatch.setattr(search_graph, "BREADTH", 80)
+def test_an_index_hides_nobody_behind_thousands_of_exemplars():
     rng = np.random.default_rng(11)
     emb_MD, individual_M, _ = herd(rng, 30, 200)
     crowd = unit(rng, DIM)
@@ -205,53 +225,53 @@ def test_a_graph_hides_nobody_behind_thousands_of_exemplars(monkeypatch):
     emb_MD = np.concatenate([emb_MD, close])
     individual_M = np.concatenate([individual_M, np.full(3000, 30)])
     side_M = np.zeros(len(emb_MD), np.int64)
-    by_graph = Search(list(emb_MD), individual_M, side_M, DIM, build(emb_MD).graph)
+    by_index = Search(list(emb_MD), individual_M, side_M, DIM, build(emb_MD).index)
     flat = Search(list(emb_MD), individual_M, side_M, DIM)
     asked = (crowd[None], np.zeros(1, np.int64), WANTED)
-    assert as_tables(by_graph.nearest(*asked)) == as_tables(flat.nearest(*asked))
+    assert as_tables(by_index.nearest(*asked)) == as_tables(flat.nearest(*asked))
 
 
-def test_equal_embeddings_each_take_a_place_in_the_graph(large):
+def test_equal_embeddings_each_take_a_place_in_the_index(large):
     emb_MD = large[0]
     twice = np.concatenate([emb_MD[:50], emb_MD[:50], emb_MD[:20]])
     first = build(twice)
-    rows = search_graph.rows_of(first.graph, list(twice))
+    rows = search_index.rows_of(first.index, list(twice))
     assert sorted(rows) == list(range(120))
     assert (twice[rows] == twice).all()
-    again = build(twice, first.graph)
+    again = build(twice, first.index)
     assert (again.num_added, again.num_gone, again.is_new) == (0, 0, False)
 
 
-def test_a_graph_takes_new_exemplars_in_and_is_built_anew_when_many_left(large):
+def test_an_index_takes_new_exemplars_in_and_is_built_anew_when_many_left(large):
     emb_MD = large[0]
     first = build(emb_MD[:500])
     assert (first.num_added, first.is_new) == (500, True)
-    more = build(emb_MD[50:600], first.graph)
+    more = build(emb_MD[50:600], first.index)
     assert (more.num_added, more.num_gone, more.is_new) == (100, 50, False)
-    fewer = build(emb_MD[300:600], more.graph)
+    fewer = build(emb_MD[300:600], more.index)
     assert (fewer.num_added, fewer.num_gone, fewer.is_new) == (300, 0, True)
 
 
-def test_a_graph_file_that_is_damaged_or_of_another_encoder_is_not_used(large, tmp_path):
-    graph = large[3]
-    file = search_graph.save(graph, tmp_path, "e" * 64)
-    loaded = search_graph.load(tmp_path, "e" * 64, DIM)
-    assert (search_graph.rows_of(loaded, list(large[0][:1900])) == np.arange(1900)).all()
-    assert search_graph.load(tmp_path, "f" * 64, DIM) is None
-    assert search_graph.load(tmp_path, "e" * 64, DIM + 1) is None
+def test_an_index_file_that_is_damaged_or_of_another_encoder_is_not_used(large, tmp_path):
+    index = large[3]
+    file = search_index.save(index, tmp_path, "e" * 64)
+    loaded = search_index.load(tmp_path, "e" * 64, DIM)
+    assert (search_index.rows_of(loaded, list(large[0][:1900])) == np.arange(1900)).all()
+    assert search_index.load(tmp_path, "f" * 64, DIM) is None
+    assert search_index.load(tmp_path, "e" * 64, DIM + 1) is None
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    assert search_graph.load(tmp_path, "e" * 64, DIM) is None
+    assert search_index.load(tmp_path, "e" * 64, DIM) is None
 
 
-def test_a_new_graph_file_takes_the_place_of_the_one_before(large, tmp_path):
-    search_graph.save(build(large[0][:300]).graph, tmp_path, "e" * 64)
-    second = search_graph.save(build(large[0][:400]).graph, tmp_path, "e" * 64)
+def test_a_new_index_file_takes_the_place_of_the_one_before(large, tmp_path):
+    search_index.save(build(large[0][:300]).index, tmp_path, "e" * 64)
+    second = search_index.save(build(large[0][:400]).index, tmp_path, "e" * 64)
     assert list(tmp_path.iterdir()) == [second]
 
 
-def test_a_graph_that_cannot_be_written_says_so_and_leaves_nothing(large, tmp_path):
+def test_an_index_that_cannot_be_written_says_so_and_leaves_nothing(large, tmp_path):
     with pytest.raises(StateError, match="cannot be written"):
-        search_graph.save(large[3], tmp_path / "absent", "e" * 64)
+        search_index.save(large[3], tmp_path / "absent", "e" * 64)
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.gallery.gallery import Gallery
+from edge.gallery.gallery import Beside, Gallery
 from edge.identity.trials import Reference, tabulate
 from edge.identity.votes import NEAREST_ANIMALS, NEAREST_PICTURES, votes
 from edge.record.store_gallery import StoredExemplar
@@ -131,7 +131,8 @@ def test_a_gallery_counts_as_the_table_does_and_others_stand_among_its_own(flank
         for row, animal, number in zip(emb, own, side, strict=True)
     ]  # fmt: skip
     known = Gallery([one for one in exemplars if one.individual_id != "8"], DIM)
-    beside = Gallery([one for one in exemplars if one.individual_id == "8"], DIM)
+    eighth = np.flatnonzero(own == 8)
+    beside = Beside(individual_id="8", emb_MD=emb[eighth], side_M=side[eighth])
     crop = herd(1, 1, seed=2)[0]
     asked = {"left": -1, "unknown": 0, "right": 1}[flank]
     fitting = np.flatnonzero(side * asked != -1)
