@@ -76,13 +76,19 @@ def main(
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "frame": frame_part,
         "load": lambda: load_part(10_000, 2048),
-        f"large {size}": lambda: large_part(size, 512),
+        f"large {size}": lambda: apart(large_part, size, 512),
     }
     for name, part in parts.items():
         if only is None or name.startswith(only):
             result[name] = {"machine": machine(), **part()}
             table.write_text(json.dumps(result, indent=1), encoding="utf-8")
             print(name, json.dumps(result[name], indent=1), flush=True)
+
+
+def apart(part: Callable[..., dict[str, Any]], *words: Any) -> dict[str, Any]:
+    """In a process of its own, which holds nothing that a device does not have (PyTorch)."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(part, *words).result()
 
 
 def machine() -> dict[str, Any]:
@@ -242,8 +248,7 @@ def load_part(num_exemplars: int, width: int) -> dict[str, Any]:
         emb_ND, own_N, _ = draw_gallery(num_exemplars, width)
         fill(Path(folder), emb_ND, own_N)
         del emb_ND
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-            return fresh.submit(load, Path(folder), width).result()
+        return apart(load, Path(folder), width)
 
 
 def fill(folder: Path, emb_ND: NDArray[np.float16], own_N: NDArray[np.int64]) -> None:
@@ -333,8 +338,7 @@ def large_part(num_exemplars: int, width: int) -> dict[str, Any]:
         result["file, MB"] = file.stat().st_size // 10**6
         result |= compare(rows, own_M, animals_AD, built.index)
         del emb_MD, rows, built
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-            result["load"] = fresh.submit(load, folder, width).result()
+        result["load"] = apart(load, folder, width)
         return result
 
 

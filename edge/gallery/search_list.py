@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 _faiss: Any = faiss  # its type stubs lack some of its classes and arguments
 BLOCK = 512  # rows widened at once: they stay in a core's cache
 SIDES = (-1, 0, 1)  # left, unknown, right
-_SHARE_PROBED = (
-    0.055  # of the cells; at 1,000,000 the nearest is missed once in 300 (decision 0012)
-)
+_SHARE_PROBED = 0.055  # of the cells (decision 0012)
 _MIN_PROBED = 64
 _SHIFT = 13  # float32 has 13 more bits behind the point
 _SIGN_AND_SHIFTED = np.int32(-0x70002000)  # 0x8FFFE000
