@@ -27,7 +27,7 @@ from edge.record.disk import space
 from edge.record.state import rename_file
 
 MIN_EXEMPLARS = 100_000  # below, comparing with all of them is quick enough (decision 0012)
-NUM_DIRECTIONS = 80  # the nearest exemplar is among the nearest 256 along these (decision 0012)
+NUM_DIRECTIONS = 80  # enough to list the nearest by (decision 0012)
 CELLS_PER_ROOT = 2.0  # cells for the root of the number of exemplars
 _SAMPLED_PER_CELL = 96
 _SAMPLED_FOR_DIRECTIONS = 50_000
