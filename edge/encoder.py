@@ -73,7 +73,8 @@ class Encoder:
             raise ValueError(f"crops of shape {images_NHWC.shape[1:]}, the model takes {spec}")
         starts = range(0, len(images_NHWC), self._batch)
         batches = [images_NHWC[start : start + self._batch] for start in starts]
-        parts = list(self._threads.map(self._run, batches))
+        # A lone batch needs no thread of its own beside the one that waits for it.
+        parts = list((self._threads.map if len(batches) > 1 else map)(self._run, batches))
         if not parts:
             return np.zeros((0, self.manifest.embedding_dim), np.float32)
         return np.concatenate(parts)

@@ -67,6 +67,7 @@ def test_the_device_loads_nothing_of_the_training_stack() -> None:
     ("words", "unneeded"),
     [
         (["edge-watch", "--version"], {"typer", "numpy"}),
+        (["edge-watch", "--help"], {"numpy", "cv2", "faiss", "onnxruntime", "apsw"}),
         (["edge-admin", "health", "--help"], {"numpy", "cv2", "faiss", "onnxruntime", "apsw"}),
         (["edge-admin", "model", "info", "--help"], {"faiss", "onnxruntime"}),
     ],

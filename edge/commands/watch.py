@@ -10,6 +10,7 @@ import typer
 from edge import config
 from edge.commands.common import ModelOption, StateOption, VersionOption, plain_errors
 from edge.config import After
+from edge.decoding.server import start_server
 from edge.detect import People
 from edge.record.state import find_state
 
@@ -102,8 +103,6 @@ def _watch(
     done. It needs a model (made by `fancl-export`) and, to name animals, a gallery (made by
     `edge-gallery enroll`).
     """
-    from edge.watch.service import run
-
     settings = config.override(
         config.read_settings(config_file),
         model=model,
@@ -114,4 +113,7 @@ def _watch(
         people=people,
         deployments=deployments,
     )
+    start_server()  # before the rest of the program is loaded, which takes as long
+    from edge.watch.service import run
+
     run(inbox, find_state(state), settings, once=once)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge.decoding.container import FFMPEG_FORMATS
 from edge.decoding.header import check_size
+from edge.decoding.limits import FFMPEG_FORMATS
 from edge.decoding.liveliest import Liveliest
 from edge.errors import MediaError
 from edge.preprocess import Image

@@ -14,14 +14,12 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from edge.decoding.exif import parse_moment
+from edge.decoding.limits import MAX_CLIP_BYTES
 from edge.errors import MediaError
 
-# What OpenCV's ffmpeg may take the bytes for, whatever it would guess.
-FFMPEG_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm"
 CLIP_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".wmv"}
 )
-MAX_CLIP_BYTES = 192 * 1024 * 1024
 _MAX_BOXES = 4_000
 _ISO_FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
 _ISO_EPOCH = datetime(1904, 1, 1)

@@ -14,7 +14,7 @@ from edge.detect import Box
 from edge.preprocess import Image, InputSpec
 
 CROP_LONGEST_SIDE = 512  # pixels
-_ENOUGH = 0.9  # of that side: 7 times as fast as shrinking to the whole of it
+_ENOUGH = 0.9  # of that side
 _JPEG_QUALITY = 90
 MIN_SIDE = 8  # pixels; smaller crops show no coat
 
@@ -63,12 +63,20 @@ def _for_encoder(
 
 
 def _for_people(crop_HWC: Image) -> Image:
-    """A copy no longer than CROP_LONGEST_SIDE; half the crop will do where it comes close to it."""
-    height, width = (side // 2 for side in crop_HWC.shape[:2])
-    if _ENOUGH * CROP_LONGEST_SIDE <= max(height, width) <= CROP_LONGEST_SIDE:
-        halves = cv2.resize(crop_HWC, (max(width, 1), max(height, 1)), interpolation=cv2.INTER_AREA)
-        return np.asarray(halves, np.uint8)
-    return preprocess.fit_within(crop_HWC, CROP_LONGEST_SIDE)
+    """A copy about as long as CROP_LONGEST_SIDE and no longer; a smaller crop as it is.
+
+    Halved as often as that is not too small, the rest bilinearly: of what is at most 1.8 times as
+    long it leaves nothing out, and area averaging by such a factor takes ten times as long.
+    """
+    copy: cv2.typing.MatLike = crop_HWC
+    while max(copy.shape[:2]) >= 2 * _ENOUGH * CROP_LONGEST_SIDE:
+        height, width = (max(side // 2, 1) for side in copy.shape[:2])
+        copy = cv2.resize(copy, (width, height), interpolation=cv2.INTER_AREA)
+    factor = CROP_LONGEST_SIDE / max(copy.shape[:2])
+    if factor < 1:
+        height, width = (max(round(side * factor), 1) for side in copy.shape[:2])
+        copy = cv2.resize(copy, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(copy, np.uint8)
 
 
 def _to_jpeg(image_HWC: Image) -> bytes:

@@ -27,12 +27,13 @@ import types
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import context, forkserver, process
+from multiprocessing import context, process
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edge.decoding.container import FFMPEG_FORMATS, MAX_CLIP_BYTES
-from edge.decoding.header import MAX_PIXELS, MAX_SIDE, is_picture
+from edge.decoding.header import is_picture
+from edge.decoding.limits import MAX_CLIP_BYTES, OPENCV_LIMITS
+from edge.decoding.server import start_server
 from edge.decoding.shared_memory import SharedMemory
 from edge.errors import InstallError, MediaError, MediaReason
 
@@ -49,15 +50,6 @@ _READY = "ready"
 _GRACE_SECONDS = 10.0  # beyond the worker's own timer, before it is killed from outside
 _MAX_TRIES = 2  # of a file whose worker died, perhaps for another's memory or by chance
 
-# OpenCV reads these once, when it is loaded.
-_OPENCV_LIMITS = {
-    "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS),
-    "OPENCV_IO_MAX_IMAGE_WIDTH": str(MAX_SIDE),
-    "OPENCV_IO_MAX_IMAGE_HEIGHT": str(MAX_SIDE),
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS": f"format_whitelist;{FFMPEG_FORMATS}",
-    "OPENCV_LOG_LEVEL": "ERROR",
-    "OMP_NUM_THREADS": "1",
-}
 _TOO_LONG = (-signal.SIGALRM, -signal.SIGXCPU)  # it would take as long again
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
@@ -199,7 +191,7 @@ class DecodePool:
         self._busy: set[_Worker] = set()
         self._num_workers = num_workers
         self._closed = False
-        _start_server()
+        start_server()
 
     def __enter__(self) -> DecodePool:
         return self
@@ -300,20 +292,13 @@ def _limit_sending(connection: Connection, seconds: float) -> None:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, whole)
 
 
-def _start_server() -> None:
-    """Starts the server that workers are forked from; returns at once, and once a process."""
-    os.environ.update(_OPENCV_LIMITS)
-    multiprocessing.set_forkserver_preload(["edge.decoding.decoder", "edge.decoding.guard"])
-    forkserver.ensure_running()
-
-
 def _limit_worker() -> None:
     """What a worker may do; runs first in each."""
     # Ctrl-C and a service manager's stop go to the whole group; a worker ends by its socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the worker
-    os.environ.update(_OPENCV_LIMITS)
+    os.environ.update(OPENCV_LIMITS)
     import cv2
 
     from edge.decoding import decoder  # noqa: F401

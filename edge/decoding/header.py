@@ -15,10 +15,9 @@ from typing import Literal
 
 import numpy as np
 
+from edge.decoding.limits import MAX_PIXELS, MAX_SIDE
 from edge.errors import MediaError
 
-MAX_PIXELS = 60_000_000
-MAX_SIDE = 16_384  # pixels
 _MAX_SCANS = 200
 _MAX_SCANNED_PIXELS = 20 * MAX_PIXELS  # a progressive picture costs its size once per scan
 _MAX_SEGMENTS = 4_000

@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 
-from edge.decoding.container import MAX_CLIP_BYTES
+from edge.decoding.limits import MAX_CLIP_BYTES
 from edge.errors import MediaError, MediaReason
 from edge.intake.complete import find_missing
 from edge.intake.walk import FoundFile, kind_of_file, opened_folder

@@ -118,6 +118,28 @@ def test_a_killed_fork_server_costs_nothing() -> None:
         assert pool.call(os.getppid).result() != server
 
 
+def test_ctrl_c_while_the_server_loads_is_for_its_user_alone(tmp_path: Path) -> None:
+    program = tmp_path / "main.py"
+    program.write_text(
+        "import os, signal, time\n"
+        "from multiprocessing import forkserver\n"
+        "from edge.decoding.server import start_server\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"  # an exec resets it, SIG_IGN it keeps
+        "start_server()\n"
+        "for _ in range(10):\n"
+        "    time.sleep(0.02)\n"
+        "    os.killpg(0, signal.SIGINT)\n"
+        "from edge.decoding.guard import DecodePool\n"
+        "with DecodePool(1) as pool:\n"
+        "    parent = pool.call(os.getppid).result()\n"
+        "print(parent == forkserver._forkserver._forkserver_pid)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, start_new_session=True
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_a_worker_that_cannot_start_is_no_files_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.decoding.guard._serve", _end_at_once)
     with DecodePool(1) as pool, pytest.raises(InstallError, match="does not start"):

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from edge.decoding import decoder
-from edge.decoding.header import _BLOCK, MAX_PIXELS, read_header
+from edge.decoding.header import _BLOCK, read_header
+from edge.decoding.limits import MAX_PIXELS
 from edge.errors import MediaError
 
 from ..media_files import WANTED, chunk, jpeg, png, scene, with_scans, with_size

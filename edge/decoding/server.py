@@ -1,0 +1,28 @@
+"""The process that decoders are forked from, which has loaded all they need once.
+
+It loads while the watch itself does, on another core, so it is started before the rest of the
+program is imported; this module imports nothing that takes time. POSIX only.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from multiprocessing import forkserver
+
+from edge.decoding.limits import OPENCV_LIMITS
+
+_PRELOADED = ["edge.decoding.decoder", "edge.decoding.guard"]
+
+
+def start_server() -> None:
+    """Returns at once; does nothing where it runs already. Call it in the main thread."""
+    os.environ.update(OPENCV_LIMITS)
+    multiprocessing.set_forkserver_preload(_PRELOADED)
+    # Ctrl-C goes to the whole group: it is the watch's to act on, and no trace of this process's.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
