@@ -78,8 +78,8 @@ def main(
     int8: Annotated[Path, typer.Option(help="The same in 8 bits.")],
     photos: Annotated[Path, typer.Option(help="Folder of distinct 12-megapixel JPEGs.")],
     out: Annotated[Path, typer.Option(help="Folder for start.json.")],
-    rounds: Annotated[int, typer.Option(help="Of what is timed.")] = 9,
-    idle_seconds: Annotated[float, typer.Option(help="For which an idle watch is observed.")] = 60,
+    rounds: Annotated[int, typer.Option(help="Of what is timed.")] = 7,
+    idle_seconds: Annotated[float, typer.Option(help="For which an idle watch is observed.")] = 30,
 ) -> None:
     """Measure, write, print."""
     with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 
+from edge.commands.loading import loading
 from edge.commands.version import version
 
 
@@ -35,6 +36,8 @@ def _run(name: str, module: str) -> None:
     if sys.argv[1:] == ["--version"]:  # loading the parser of flags takes longer than the rest
         print(version())
         sys.exit(0)
-    from edge.commands.common import run_app
+    with loading():
+        from edge.commands.common import run_app
 
-    run_app(importlib.import_module(module).app, name)
+        app = importlib.import_module(module).app
+    run_app(app, name)

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from edge.commands.common import make_group
+from edge.commands.loading import loading
 
 # Where a verb is: by itself in that module's app, or all of it.
 _MODULES = {
@@ -35,7 +36,8 @@ class _Verbs(TyperGroup):
         """None for a name that is no verb, which the parser then tells."""
         if cmd_name not in _MODULES:
             return None
-        module = importlib.import_module(f"edge.commands.{_MODULES[cmd_name]}")
+        with loading():
+            module = importlib.import_module(f"edge.commands.{_MODULES[cmd_name]}")
         group = get_group(module.app)
         found = group.commands.get(cmd_name, group)
         found.name = cmd_name

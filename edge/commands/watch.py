@@ -9,6 +9,7 @@ import typer
 
 from edge import config
 from edge.commands.common import ModelOption, StateOption, VersionOption, plain_errors
+from edge.commands.loading import loading
 from edge.config import After
 from edge.decoding.server import start_server
 from edge.detect import People
@@ -114,6 +115,6 @@ def _watch(
         deployments=deployments,
     )
     start_server()  # before the rest of the program is loaded, which takes as long
-    from edge.watch.service import run
-
+    with loading():
+        from edge.watch.service import run
     run(inbox, find_state(state), settings, once=once)

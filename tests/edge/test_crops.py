@@ -34,7 +34,7 @@ SPEC = InputSpec(height=64, width=64, resize="squash", pad_value=0)
 def test_the_copy_for_people_is_no_longer_than_it_may_be_and_shows_the_same(
     width: int, height: int, longest: int
 ) -> None:
-    small_HWC = scene(max(width // 8, 2), max(height // 8, 2))  # smooth, so that JPEG changes little
+    small_HWC = scene(max(width // 8, 2), max(height // 8, 2))  # so smooth that JPEG changes little
     crop_HWC = cv2.resize(small_HWC, (width, height), interpolation=cv2.INTER_CUBIC)
     copy_HWC = np.asarray(Image.open(io.BytesIO(cut(crop_HWC, None, SPEC).jpeg)))
     assert max(copy_HWC.shape[:2]) == longest <= CROP_LONGEST_SIDE
