@@ -1,8 +1,8 @@
 """Drawn photos as a camera with 12 megapixels leaves them: scenery, sensor noise, EXIF time.
 
 What they show means nothing; their size, detail and bytes are a camera's. A few scenes are drawn
-and compressed; each is then written several times with another time in its EXIF, so that a large
-folder of files that all differ takes seconds.
+and compressed; each is then written several times with another time in its EXIF and other steps
+of its coarse detail, so that a large folder takes seconds in which all files and all pixels differ.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def make_photos(folder: Path, seed: int, num_scenes: int, num_photos: int) -> Ph
         scenes = list(draw_scenes(seed, num_scenes))
         for number, path in enumerate(paths):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(with_time(scenes[number % num_scenes], _time(number)))
+            turn, scene = divmod(number, num_scenes)
+            path.write_bytes(with_time(with_other_pixels(scenes[scene], turn), _time(number)))
     return Photos(folder=folder / "inbox", paths=paths, boxes=_boxes(folder, paths, seed))
 
 
@@ -79,6 +80,19 @@ def draw_small(folder: Path, num_animals: int, num_pictures: int) -> None:
             done, jpeg = cv2.imencode(".jpg", scene_HWC[..., ::-1].clip(0, 255).astype(np.uint8))
             assert done
             path.write_bytes(with_time(jpeg.tobytes(), _time(100 * number)))
+
+
+def with_other_pixels(jpeg: bytes, turn: int) -> bytes:
+    """The JPEG with up to three steps more for each of its coarsest waves; for 64 turns another.
+
+    No bit of its data changes; all pixels do, also reduced ones (ITU-T T.81, B.2.4.1 and A.3.6).
+    """
+    table = jpeg.index(b"\xff\xdb") + 5  # marker, length, number of the table
+    changed = bytearray(jpeg)
+    changed[table + 1] += turn % 4
+    changed[table + 2] += turn // 4 % 4
+    changed[table + 4] += turn // 16 % 4
+    return bytes(changed)
 
 
 def with_time(jpeg: bytes, moment: datetime) -> bytes:

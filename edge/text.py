@@ -8,6 +8,8 @@ _FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 
 def printable(text: str) -> str:
     """The text with control characters, direction marks and undecodable bytes as escapes."""
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else _escape(one) for one in text)
 
 

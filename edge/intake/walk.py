@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from edge.decoding.container import CLIP_SUFFIXES
 from edge.errors import MediaReason
@@ -50,8 +49,8 @@ class FoundFile:
 
     @property
     def deployment_id(self) -> str:
-        parts = PurePath(self.relative).parts
-        return printable(parts[0]) if len(parts) > 1 else DIRECT_DEPLOYMENT
+        folder, slash, _ = self.relative.partition("/")
+        return printable(folder) if slash else DIRECT_DEPLOYMENT
 
     @property
     def is_clip(self) -> bool:

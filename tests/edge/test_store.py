@@ -123,6 +123,16 @@ def test_what_a_crash_left_half_written_is_swept_away(tmp_path):
         assert [path.name for path in folder.crops.iterdir()] == [crop_name(b"crop") + ".jpg"]
 
 
+def test_crops_are_written_whole_however_many_they_are_and_each_once(tmp_path):
+    folder = StateFolder(root=tmp_path)
+    jpegs = [b"crop %d" % (number % 70) for number in range(100)]
+    with locked(folder):
+        write_crops(folder, iter(jpegs))
+        write_crops(folder, jpegs)
+        found = {path.name: path.read_bytes() for path in folder.crops.iterdir()}
+    assert found == {crop_name(one) + ".jpg": one for one in jpegs}
+
+
 def test_a_file_is_replaced_whole(tmp_path):
     write_file(tmp_path / "model.onnx", b"old")
     write_file(tmp_path / "model.onnx", b"new")
