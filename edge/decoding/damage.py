@@ -26,7 +26,7 @@ _WARNING = re.compile(r"Corrupt JPEG data|Premature end|Invalid SOS|libpng (?:er
 _CLIP_ERROR = re.compile(r"(?i)error|invalid|corrupt|concealing|truncat|missing|overread")
 
 _NUM_COLUMNS = 64  # a row of blocks is looked at in so many parts
-_ROWS_AT_ONCE = 32  # as floats: they stay in the processor's cache
+_ROWS_AT_ONCE = 64  # as floats: they stay in the processor's cache
 _NUM_STARTS = 16  # ... and a step may begin at the edge of each sixteenth
 _MIN_BLOCK_ROWS = 6
 _MIN_WIDTH = 48  # pixels at the scale decoded
@@ -123,29 +123,28 @@ def _columns(image_HWC: Image) -> NDArray[np.float32]:
     small: cv2.typing.MatLike = image_HWC
     if width > 16 * _NUM_COLUMNS:  # in whole numbers first, which is several times faster
         small = cv2.resize(small, (8 * _NUM_COLUMNS, height), interpolation=cv2.INTER_AREA)
-    width = small.shape[1]
-    count = min(_NUM_COLUMNS, width)
-    narrow, num_wide = divmod(width, count)
+    bytes_HX = np.asarray(small).reshape(height, -1)
+    count = min(_NUM_COLUMNS, small.shape[1])
+    narrow, num_wide = divmod(small.shape[1], count)
     edge = 3 * num_wide * (narrow + 1)  # the wider columns come first
     means_HKC = np.empty((height, count, 3), np.float32)
-    floats = np.empty((_ROWS_AT_ONCE, 3 * width), np.float32)
-    for top in range(0, height, _ROWS_AT_ONCE):
-        out_BKC = means_HKC[top : top + _ROWS_AT_ONCE]
-        rows = floats[: len(out_BKC)]
-        np.copyto(rows, np.asarray(small)[top : top + len(rows)].reshape(len(rows), -1))
-        _put_means(rows[:, :edge], out_BKC[:, :num_wide])
-        _put_means(rows[:, edge:], out_BKC[:, num_wide:])
+    if num_wide:
+        _put_means(bytes_HX[:, :edge], means_HKC[:, :num_wide])
+    _put_means(bytes_HX[:, edge:], means_HKC[:, num_wide:])
     return means_HKC
 
 
-def _put_means(row_BX: NDArray[np.float32], out_BKC: NDArray[np.float32]) -> None:
+def _put_means(bytes_HX: Image, out_HKC: NDArray[np.float32]) -> None:
     """Of each column in each row, as Y, Cr, Cb: a product, twice as fast as resizing floats."""
-    num_rows, count, _ = out_BKC.shape
-    if count:
-        column_BKX = row_BX.reshape(num_rows, count, -1)
-        wide = column_BKX.shape[2] // 3
-        weights = np.tile(_TO_YCC.T / np.float32(wide), (wide, 1))
-        np.matmul(column_BKX, weights, out=out_BKC)
+    num_rows, count, _ = out_HKC.shape
+    width = bytes_HX.shape[1] // count // 3
+    weights = np.tile(_TO_YCC.T / np.float32(width), (width, 1))
+    floats = np.empty((_ROWS_AT_ONCE, bytes_HX.shape[1]), np.float32)
+    for top in range(0, num_rows, _ROWS_AT_ONCE):
+        rows = floats[: num_rows - top]
+        np.copyto(rows, bytes_HX[top : top + len(rows)])
+        means = rows.reshape(-1, 3 * width) @ weights
+        out_HKC[top : top + len(rows)] = means.reshape(len(rows), count, 3)
 
 
 def _look_at_rows(columns_HKC: NDArray[np.float32], first: int, pitch: int) -> _Edges:
