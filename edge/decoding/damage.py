@@ -123,7 +123,7 @@ def _columns(image_HWC: Image) -> NDArray[np.float32]:
     small: cv2.typing.MatLike = image_HWC
     if width > 16 * _NUM_COLUMNS:  # in whole numbers first, which is several times faster
         small = cv2.resize(small, (8 * _NUM_COLUMNS, height), interpolation=cv2.INTER_AREA)
-    bytes_HX = np.asarray(small).reshape(height, -1)
+    bytes_HX = np.asarray(small, np.uint8).reshape(height, -1)
     count = min(_NUM_COLUMNS, small.shape[1])
     narrow, num_wide = divmod(small.shape[1], count)
     edge = 3 * num_wide * (narrow + 1)  # the wider columns come first

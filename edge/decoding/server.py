@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 from edge.decoding.limits import OPENCV_LIMITS
 
@@ -20,6 +20,7 @@ def start_server() -> None:
     """Returns at once; does nothing where it runs already. Call it in the main thread."""
     os.environ.update(OPENCV_LIMITS)
     multiprocessing.set_forkserver_preload(_PRELOADED)
+    resource_tracker.ensure_running()  # which the server needs; starting it lets signals in again
     # Ctrl-C goes to the whole group: it is the watch's to act on, and no trace of this process's.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
