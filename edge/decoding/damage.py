@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +25,7 @@ _WARNING = re.compile(r"Corrupt JPEG data|Premature end|Invalid SOS|libpng (?:er
 _CLIP_ERROR = re.compile(r"(?i)error|invalid|corrupt|concealing|truncat|missing|overread")
 
 _NUM_COLUMNS = 64  # a row of blocks is looked at in so many parts
-_ROWS_AT_ONCE = 64  # as floats: they stay in the processor's cache
+_PIXELS_AT_ONCE = 1 << 15  # as floats: they stay in the processor's cache
 _NUM_STARTS = 16  # ... and a step may begin at the edge of each sixteenth
 _MIN_BLOCK_ROWS = 6
 _MIN_WIDTH = 48  # pixels at the scale decoded
@@ -96,14 +95,13 @@ def of_blocks(stored_HWC: Image, scale: int, mcu_height: int) -> str | None:
     height, width = stored_HWC.shape[:2]
     if pitch < 2 or height < pitch * _MIN_BLOCK_ROWS or width < _MIN_WIDTH:
         return None
-    columns_HKC = _columns(stored_HWC)
-    ratio_R = _step_ratios(_look_at_rows(columns_HKC, pitch - 1, pitch))
+    ratio_R = _step_ratios(_look_at_rows(stored_HWC, pitch - 1, pitch))
     ratio_R[: int(len(ratio_R) * _CAPTION)] = 0
     worst = int(np.argmax(ratio_R))
     if ratio_R[worst] < _MIN_RATIO:
         return None
     # A scene with such steps elsewhere too (a fence, a banner) has them by nature.
-    between = _step_ratios(_look_at_rows(columns_HKC, pitch - 1 + pitch // 2, pitch))
+    between = _step_ratios(_look_at_rows(stored_HWC, pitch - 1 + pitch // 2, pitch))
     if ratio_R[worst] < _BEYOND * float(between.max()):
         return None
     return f"blocks: a step at pixel row {(worst + 1) * mcu_height}"
@@ -117,45 +115,44 @@ class _Edges:
     flat_R: NDArray[np.bool_]  # one side lacks the other's texture
 
 
-def _columns(image_HWC: Image) -> NDArray[np.float32]:
-    """Every row's mean in each of a few columns: Y, Cr, Cb [height, columns, 3]."""
-    height, width = image_HWC.shape[:2]
-    small: cv2.typing.MatLike = image_HWC
-    if width > 16 * _NUM_COLUMNS:  # in whole numbers first, which is several times faster
-        small = cv2.resize(small, (8 * _NUM_COLUMNS, height), interpolation=cv2.INTER_AREA)
-    bytes_HX = np.asarray(small, np.uint8).reshape(height, -1)
-    count = min(_NUM_COLUMNS, small.shape[1])
-    narrow, num_wide = divmod(small.shape[1], count)
-    edge = 3 * num_wide * (narrow + 1)  # the wider columns come first
-    means_HKC = np.empty((height, count, 3), np.float32)
-    if num_wide:
-        _put_means(bytes_HX[:, :edge], means_HKC[:, :num_wide])
-    _put_means(bytes_HX[:, edge:], means_HKC[:, num_wide:])
-    return means_HKC
-
-
-def _put_means(bytes_HX: Image, out_HKC: NDArray[np.float32]) -> None:
-    """Of each column in each row, as Y, Cr, Cb: a product, twice as fast as resizing floats."""
-    num_rows, count, _ = out_HKC.shape
-    width = bytes_HX.shape[1] // count // 3
-    weights = np.tile(_TO_YCC.T / np.float32(width), (width, 1))
-    floats = np.empty((_ROWS_AT_ONCE, bytes_HX.shape[1]), np.float32)
-    for top in range(0, num_rows, _ROWS_AT_ONCE):
-        rows = floats[: num_rows - top]
-        np.copyto(rows, bytes_HX[top : top + len(rows)])
-        means = rows.reshape(-1, 3 * width) @ weights
-        out_HKC[top : top + len(rows)] = means.reshape(len(rows), count, 3)
-
-
-def _look_at_rows(columns_HKC: NDArray[np.float32], first: int, pitch: int) -> _Edges:
-    """Along the lines below rows `first`, `first + pitch` and so on."""
-    rows_R = np.arange(first, columns_HKC.shape[0] - 2, pitch)
-    above2, above, below, below2 = (columns_HKC[rows_R + offset] for offset in (-1, 0, 1, 2))
+def _look_at_rows(image_HWC: Image, first: int, pitch: int) -> _Edges:
+    """Along the lines below rows `first`, `first + pitch` and so on: two rows on either side."""
+    num_lines = len(range(first, image_HWC.shape[0] - 2, pitch))
+    above2, above, below, below2 = (
+        _columns(image_HWC[first + offset :: pitch][:num_lines]) for offset in (-1, 0, 1, 2)
+    )
     step_RKC = 1.5 * (below - above) - 0.5 * (below2 - above2)
     step_RCK = np.ascontiguousarray(step_RKC.transpose(0, 2, 1))
     textures = [_median(np.abs(np.diff(side[:, :, 0]))) for side in (above, below)]
     finer, coarser = np.maximum(*textures), np.minimum(*textures)
     return _Edges(step_RCK=step_RCK, flat_R=coarser + 0.25 < _MIN_TEXTURE * (finer + 0.25))
+
+
+def _columns(row_RWC: Image) -> NDArray[np.float32]:
+    """Every row's mean in each of a few columns: Y, Cr, Cb [rows, columns, 3]."""
+    num_rows, width = row_RWC.shape[:2]
+    count = min(_NUM_COLUMNS, width)
+    narrow, num_wide = divmod(width, count)
+    edge = num_wide * (narrow + 1)  # the wider columns come first
+    means_RKC = np.empty((num_rows, count, 3), np.float32)
+    if num_wide:
+        _put_means(row_RWC[:, :edge], means_RKC[:, :num_wide])
+    _put_means(row_RWC[:, edge:], means_RKC[:, num_wide:])
+    return means_RKC
+
+
+def _put_means(row_RWC: Image, out_RKC: NDArray[np.float32]) -> None:
+    """Of each column in each row, by a product: ten times as fast as area averaging."""
+    num_rows, count, _ = out_RKC.shape
+    width = row_RWC.shape[1] // count
+    weights = np.tile(_TO_YCC.T / np.float32(width), (width, 1))
+    num_at_once = max(_PIXELS_AT_ONCE // row_RWC.shape[1], 1)
+    floats = np.empty((num_at_once, *row_RWC.shape[1:]), np.float32)
+    for top in range(0, num_rows, num_at_once):
+        rows = floats[: num_rows - top]
+        np.copyto(rows, row_RWC[top : top + len(rows)])
+        means = rows.reshape(-1, 3 * width) @ weights
+        out_RKC[top : top + len(rows)] = means.reshape(len(rows), count, 3)
 
 
 def _step_ratios(edges: _Edges) -> NDArray[np.float32]:

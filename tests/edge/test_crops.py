@@ -25,10 +25,10 @@ SPEC = InputSpec(height=64, width=64, resize="squash", pad_value=0)
         (922, 400, 461),
         (920, 400, 512),  # half of it would be too small
         (816, 612, 512),
-        (513, 2000, 500),
+        (513, 2001, 500),
         (512, 384, 512),  # as it is
         (300, 40, 300),
-        (1100, 3, 512),
+        (1101, 41, 512),
     ],
 )
 def test_the_copy_for_people_is_no_longer_than_it_may_be_and_shows_the_same(
