@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 _faiss: Any = faiss  # its type stubs lack some of its classes and arguments
 BLOCK = 512  # rows widened at once: they stay in a core's cache
 SIDES = (-1, 0, 1)  # left, unknown, right
-_SHARE_PROBED = 0.055  # of the cells (decision 0012)
+_SHARE_PROBED = 0.2  # of the cells (decision 0012)
 _MIN_PROBED = 64
 _SHIFT = 13  # float32 has 13 more bits behind the point
 _SIGN_AND_SHIFTED = np.int32(-0x70002000)  # 0x8FFFE000
@@ -40,14 +40,15 @@ class Cells:
         self._index = index  # or else its parts go with it
         self._turn = faiss.downcast_index(index.index)
         self._is_held_Q = row_Q >= 0
-        self._position_Q = np.cumsum(self._is_held_Q) - 1
+        self._position_Q = None if self._is_held_Q.all() else np.cumsum(self._is_held_Q) - 1
         self._how: dict[int, Any] = {}
 
     def fit(self, side: int, fits_P: NDArray[np.bool_]) -> None:
         """Which of the list's exemplars fit a crop of that side."""
         num_cells = int(_faiss.extract_index_ivf(self._index).nlist)
         within = _faiss.SearchParametersIVF()
-        within.nprobe = max(int(num_cells * _SHARE_PROBED), _MIN_PROBED)
+        num_probed = max(int(num_cells * _SHARE_PROBED), _MIN_PROBED)
+        within.nprobe = min(num_probed, num_cells)
         fits_Q = np.zeros(len(self._is_held_Q), bool)
         fits_Q[self._is_held_Q] = fits_P
         if not fits_Q.all():
@@ -58,7 +59,8 @@ class Cells:
     def near(self, emb_D: NDArray[np.float32], side: int, num_wanted: int) -> NDArray[np.int64]:
         """Positions in the list of those that seem nearest; at most so many."""
         _, position_1K = self._turn.search(emb_D[None], num_wanted, params=self._how[side])
-        return np.asarray(self._position_Q[position_1K[0, position_1K[0] >= 0]])
+        place_K = position_1K[0, position_1K[0] >= 0]
+        return np.asarray(place_K if self._position_Q is None else self._position_Q[place_K])
 
 
 class ExemplarList:
@@ -106,7 +108,7 @@ class ExemplarList:
             return Listed(row_K=none, similarity_K=none.astype(np.float32), bound=-np.inf)
         if self._cells is not None and wanted < there:
             position_K = self._cells.near(emb_D, side, wanted)
-            dot_K = widen(self.codes_PD[position_K]) @ emb_D
+            dot_K = widen(self.codes_PD.take(position_K, axis=0)) @ emb_D
         else:
             how = _faiss.SearchParameters()
             how.sel = self._selector.get(side)
@@ -153,6 +155,10 @@ def widen(values: NDArray[np.float16]) -> NDArray[np.float32]:
     wide = bits.view(np.float32)
     wide *= _SCALE
     return wide
+
+
+def joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def blocks(length: int, size: int) -> Iterator[slice]:
