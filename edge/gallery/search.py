@@ -67,7 +67,7 @@ class Search:
             side: len(np.unique(individual_M[side_M * side != -1])) for side in SIDES
         }
         self._has_index = index is not None
-        self._lists = _lists(embeddings, side_M, embedding_dim, index)
+        self._lists = _lists(embeddings, individual_M, side_M, embedding_dim, index)
         self._list_M = np.zeros(len(individual_M), np.int64)
         self._position_M = np.zeros(len(individual_M), np.int64)
         self._inverse_M = np.ones(len(individual_M), np.float32)
@@ -128,19 +128,11 @@ class Search:
         thousands of exemplars hides nobody. Ascending."""
         for num_exemplars in (_LISTED, 8 * _LISTED, len(self._individual_M)):
             found = [one.nearest(emb_D, side, num_exemplars) for one in self._lists]
-            listed, best_L = self._best_of_listed(found)
+            listed, best_L = _best_of_listed(found)
             limit = _limit(best_L, wanted, tolerance)
             if len(listed) >= wanted and max(one.bound for one in found) < limit:
                 break
         return np.asarray(listed[best_L >= limit])
-
-    def _best_of_listed(self, found: list[Listed]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The individuals of these exemplars, ascending, and nearly their best similarities."""
-        individual_K = self._individual_M[joined([one.row_K for one in found])]
-        listed, place_K = np.unique(individual_K, return_inverse=True)
-        best_L = np.full(len(listed), -np.inf, np.float32)
-        np.maximum.at(best_L, place_K, joined([one.similarity_K for one in found]))
-        return listed, best_L
 
     def _list_together(
         self,
@@ -215,6 +207,7 @@ class Search:
 
 def _lists(
     embeddings: Sequence[NDArray[np.float16]],
+    individual_M: NDArray[np.int64],
     side_M: NDArray[np.int64],
     embedding_dim: int,
     index: Any,
@@ -226,10 +219,19 @@ def _lists(
         held = row_Q[row_Q >= 0]
         rest = np.setdiff1d(rest, held)
         cells = Cells(index, row_Q)
-        lists.append(ExemplarList(embeddings, embedding_dim, held, side_M, cells))
+        lists.append(ExemplarList(embeddings, embedding_dim, held, individual_M, side_M, cells))
     if len(rest) or not lists:
-        lists.append(ExemplarList(embeddings, embedding_dim, rest, side_M))
+        lists.append(ExemplarList(embeddings, embedding_dim, rest, individual_M, side_M))
     return lists
+
+
+def _best_of_listed(found: list[Listed]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The individuals of these exemplars, ascending, and nearly their best similarities."""
+    individual_K = joined([one.individual_K for one in found])
+    listed, place_K = np.unique(individual_K, return_inverse=True)
+    best_L = np.full(len(listed), -np.inf, np.float32)
+    np.maximum.at(best_L, place_K, joined([one.similarity_K for one in found]))
+    return listed, best_L
 
 
 def _limit(best_L: NDArray[np.float32], wanted: int, tolerance: float) -> float:

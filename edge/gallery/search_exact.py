@@ -43,10 +43,10 @@ def is_close(
 ) -> NDArray[np.bool_]:
     """Which exemplars may be the best of their individual for a crop; an individual's are together
     in `place_B`."""
-    start_S = np.flatnonzero(np.diff(place_B, prepend=-1))
-    best_NS = np.maximum.reduceat(nearly_NB, start_S, axis=1)
-    num_S = np.diff(start_S, append=len(place_B))
-    limit_NB = np.repeat(best_NS - tolerance_N[:, None], num_S, axis=1)
+    is_first_B = np.ones(len(place_B), bool)
+    np.not_equal(place_B[1:], place_B[:-1], out=is_first_B[1:])
+    best_NS = np.maximum.reduceat(nearly_NB, np.flatnonzero(is_first_B), axis=1)
+    limit_NB = (best_NS - tolerance_N[:, None])[:, np.cumsum(is_first_B) - 1]
     return np.asarray((nearly_NB >= limit_NB) & (nearly_NB > -np.inf))
 
 
