@@ -183,8 +183,9 @@ def test_an_index_and_what_it_does_not_know_yet_find_what_comparing_with_all_fin
     )
 
 
-def test_few_cells_lead_to_the_nearest_animal():
+def test_few_cells_lead_to_the_nearest_animal(monkeypatch):
     """Of 20,000 exemplars those in 64 of 283 cells are looked at."""
+    monkeypatch.setattr(search_list, "_MIN_PROBED", 64)
     rng = np.random.default_rng(12)
     emb_MD, individual_M, side_M = herd(rng, 1000, 20_000, spread=0.8)
     flat = Search(list(emb_MD), individual_M, side_M, DIM)
