@@ -11,10 +11,8 @@ Three parts, each a row of search.json; ways that are compared take turns, media
 - large: 100,000 exemplars of width 512 (1,000,000 with --full) by index and one by one: recall,
   times, building, memory and loading.
 
-Embeddings are drawn with the spreads of real ones (holstein cow heads, a supervised MobileNetV2;
-41 animals, 1903 pictures): of a squared length 8 % is common to all, 43 % is an animal's and falls
-over directions like k^-1.5, 52 % is a picture's and falls like 1 / (k + 0.5). 20 pictures an
-animal. Recall is asked of new pictures of enrolled animals and of strangers.
+Embeddings are drawn with the spreads of real ones (drawn_embeddings.py). Recall is asked of new
+pictures of enrolled animals and of strangers.
 """
 
 from __future__ import annotations
@@ -38,6 +36,7 @@ import faiss
 import numpy as np
 import onnxruntime
 import typer
+from drawn_embeddings import draw_crops, draw_gallery, draw_pictures
 from numpy.typing import NDArray
 
 from edge import media, preprocess
@@ -51,13 +50,10 @@ from edge.preprocess import InputSpec
 from edge.record import store_gallery
 from edge.record.store import now, open_reader, open_store
 
-COMMON, OWN, PICTURE = 0.08, 0.43, 0.52  # of a squared length
-PICTURES_EACH = 20
 ENCODER = "b" * 64
 ROUNDS = 15
 MANY = 32
-CROPS_ASKED = 1000  # of either kind
-CROPS_SEED = 4  # not 3: the index was chosen on those
+CROPS_SEEDS = (4, 13, 14)  # not 3, 5 or 6: the index was chosen on those
 
 
 def main(
@@ -106,42 +102,6 @@ def machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "onnxruntime": onnxruntime.__version__,
     }
-
-
-# --- drawn embeddings
-
-
-def draw_animals(rng: np.random.Generator, num_animals: int, width: int) -> NDArray[np.float32]:
-    share = np.arange(1, width + 1) ** -1.5
-    scale = np.sqrt(OWN * share / share.sum()).astype(np.float32)
-    return rng.standard_normal((num_animals, width), np.float32) * scale
-
-
-def draw_pictures(
-    rng: np.random.Generator, animals_AD: NDArray[np.float32], own_N: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    width = animals_AD.shape[1]
-    share = 1.0 / (np.arange(1, width + 1) + 0.5)
-    emb_ND = rng.standard_normal((len(own_N), width), np.float32)
-    emb_ND *= np.sqrt(PICTURE * share / share.sum()).astype(np.float32)
-    emb_ND += animals_AD[own_N]
-    emb_ND += np.float32((COMMON / width) ** 0.5)
-    emb_ND /= np.linalg.norm(emb_ND, axis=1, keepdims=True)
-    return emb_ND
-
-
-def draw_gallery(
-    num_exemplars: int, width: int
-) -> tuple[NDArray[np.float16], NDArray[np.int64], NDArray[np.float32]]:
-    """Embeddings as stored, their animals, and the animals; the same for the same numbers."""
-    rng = np.random.default_rng([num_exemplars, width])
-    animals_AD = draw_animals(rng, num_exemplars // PICTURES_EACH, width)
-    own_N = rng.permutation(np.repeat(np.arange(len(animals_AD)), PICTURES_EACH))
-    emb_ND = np.empty((num_exemplars, width), np.float16)
-    for start in range(0, num_exemplars, 4096):
-        part = slice(start, start + 4096)
-        emb_ND[part] = draw_pictures(rng, animals_AD, own_N[part])
-    return emb_ND, own_N, animals_AD
 
 
 # --- a frame
@@ -354,13 +314,10 @@ def compare(
     sides_M = np.zeros(len(own_M), np.int64)
     flat = Search(rows, own_M, sides_M, width)
     by_index = Search(rows, own_M, sides_M, width, index)
-    rng = np.random.default_rng(CROPS_SEED)
-    known = draw_pictures(rng, animals_AD, rng.integers(0, len(animals_AD), CROPS_ASKED))
-    others = draw_animals(rng, CROPS_ASKED, width)
-    strangers = draw_pictures(rng, others, np.arange(CROPS_ASKED))
+    crops = [draw_crops(animals_AD, seed) for seed in CROPS_SEEDS]
     side_1 = np.zeros(1, np.int64)
     turn = iter(range(10**9))
-    crops_ND = np.concatenate([known, strangers])
+    crops_ND = np.concatenate(crops[0])
 
     def ask(where: Search, num: int) -> Callable[[], object]:
         def asked() -> None:
@@ -386,8 +343,13 @@ def compare(
         "exact / index, one crop after other work": ratios(
             "one crop, one by one", "one crop, by index"
         ),
-        "known": recall(flat, by_index, known),
-        "strangers": recall(flat, by_index, strangers),
+        "found": {
+            f"seed {seed}": {
+                "known": recall(flat, by_index, known),
+                "strangers": recall(flat, by_index, strangers),
+            }
+            for seed, (known, strangers) in zip(CROPS_SEEDS, crops, strict=True)
+        },
     }
 
 

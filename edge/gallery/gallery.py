@@ -20,7 +20,8 @@ from edge.decide import Thresholds
 from edge.errors import GalleryError
 from edge.events import EVENT_GAP_SECONDS, group_by_gap
 from edge.gallery import search_index
-from edge.gallery.search import Search, best_similarity
+from edge.gallery.search import Search
+from edge.gallery.search_exact import best_similarity
 from edge.identity.trials import Reference
 from edge.identity.votes import NEAREST_ANIMALS, votes
 from edge.model import Manifest

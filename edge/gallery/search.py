@@ -17,16 +17,23 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.gallery.search_exact import dots, is_close, tolerance_of, unit
 from edge.gallery.search_index import rows_of
-from edge.gallery.search_list import BLOCK, SIDES, Cells, ExemplarList, blocks, widen
+from edge.gallery.search_list import (
+    BLOCK,
+    SIDES,
+    Cells,
+    ExemplarList,
+    Listed,
+    blocks,
+    joined,
+    widen,
+)
 
 _LISTED = 256  # exemplars; hardly slower than a dozen, and mostly more than six animals
 _MANY_CROPS = 12  # from so many on, one matrix product is quicker than a search a crop
 _CROPS_AT_ONCE = 64
 _ROWS_AT_ONCE = 4096
-_PAIRS_AT_ONCE = 64
-# Rounding of float32, doubled; times the width it bounds the error of a sum in any order.
-_EPSILON = 2.0**-23
 _NONE = np.zeros(0, np.int64)
 
 
@@ -60,12 +67,14 @@ class Search:
             side: len(np.unique(individual_M[side_M * side != -1])) for side in SIDES
         }
         self._has_index = index is not None
-        self._lists = _lists(embeddings, side_M, embedding_dim, index)
+        self._lists = _lists(embeddings, individual_M, side_M, embedding_dim, index)
         self._list_M = np.zeros(len(individual_M), np.int64)
         self._position_M = np.zeros(len(individual_M), np.int64)
+        self._inverse_M = np.ones(len(individual_M), np.float32)
         for number, one in enumerate(self._lists):
             self._list_M[one.row_P] = number
             self._position_M[one.row_P] = np.arange(len(one.row_P))
+            self._inverse_M[one.row_P] = one.inverse_P
 
     @property
     def num_one_by_one(self) -> int:
@@ -77,9 +86,7 @@ class Search:
         rows = np.arange(len(self._individual_M)) if row_R is None else row_R
         unit_RD = np.empty((len(rows), self._dim), np.float32)
         for block in blocks(len(rows), BLOCK):
-            emb_BD = widen(self._codes(rows[block]))
-            length_B1 = np.linalg.norm(emb_BD, axis=1, keepdims=True)
-            np.divide(emb_BD, length_B1, out=unit_RD[block])
+            unit_RD[block] = unit(widen(self._codes(rows[block])))
         return unit_RD
 
     def nearest(
@@ -89,47 +96,59 @@ class Search:
         emb_ND = np.ascontiguousarray(emb_ND, np.float32)
         is_bulk = len(emb_ND) >= _MANY_CROPS and len(self._individual_M) and not self._has_index
         find = self._list_together if is_bulk else self._list_one_by_one
-        listed = np.unique(np.concatenate([_NONE, *find(emb_ND, side_N, num_wanted)]))
-        similarity_NL = self._similarities(emb_ND, side_N, listed)
+        tolerance_N = np.array([tolerance_of(emb_D) for emb_D in emb_ND])
+        found = find(emb_ND, side_N, tolerance_N, num_wanted)
+        listed = found[0] if len(found) == 1 else np.unique(np.concatenate([_NONE, *found]))
+        similarity_NL = self._similarities(emb_ND, side_N, tolerance_N, listed)
         nearest_NK = np.argsort(-similarity_NL, axis=1, kind="stable")[:, :num_wanted]
-        chosen = np.unique(nearest_NK)
-        chosen = chosen[np.isfinite(similarity_NL[:, chosen]).any(axis=0)]
+        is_chosen_L = np.zeros(len(listed), bool)
+        is_chosen_L[nearest_NK] = True
+        chosen = np.flatnonzero(is_chosen_L & (similarity_NL > -np.inf).any(axis=0))
         return Found(individual_C=listed[chosen], similarity_NC=similarity_NL[:, chosen])
 
     def _list_one_by_one(
-        self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64], num_wanted: int
+        self,
+        emb_ND: NDArray[np.float32],
+        side_N: NDArray[np.int64],
+        tolerance_N: NDArray[np.float64],
+        num_wanted: int,
     ) -> list[NDArray[np.int64]]:
         """Of each crop the individuals that may be among its nearest; an index may miss one."""
         return [
-            self._list_one(emb_D, int(side), min(num_wanted, self._num_fitting[int(side)]))
-            for emb_D, side in zip(emb_ND, side_N, strict=True)
+            self._list_one(emb_D, side, min(num_wanted, self._num_fitting[side]), tolerance)
+            for emb_D, side, tolerance in zip(
+                emb_ND, side_N.tolist(), tolerance_N.tolist(), strict=True
+            )
         ]
 
-    def _list_one(self, emb_D: NDArray[np.float32], side: int, wanted: int) -> NDArray[np.int64]:
+    def _list_one(
+        self, emb_D: NDArray[np.float32], side: int, wanted: int, tolerance: float
+    ) -> NDArray[np.int64]:
         """More exemplars are listed until no other individual can be among the nearest: one with
-        thousands of exemplars hides nobody."""
-        tolerance = _tolerance(emb_D)
+        thousands of exemplars hides nobody. Ascending."""
         for num_exemplars in (_LISTED, 8 * _LISTED, len(self._individual_M)):
             found = [one.nearest(emb_D, side, num_exemplars) for one in self._lists]
-            row_K = np.concatenate([one.row_K for one in found])
-            listed, place_K = np.unique(self._individual_M[row_K], return_inverse=True)
-            best_L = np.full(len(listed), -np.inf, np.float32)
-            np.maximum.at(best_L, place_K, np.concatenate([one.similarity_K for one in found]))
+            listed, best_L = _best_of_listed(found)
             limit = _limit(best_L, wanted, tolerance)
             if len(listed) >= wanted and max(one.bound for one in found) < limit:
                 break
         return np.asarray(listed[best_L >= limit])
 
     def _list_together(
-        self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64], num_wanted: int
+        self,
+        emb_ND: NDArray[np.float32],
+        side_N: NDArray[np.int64],
+        tolerance_N: NDArray[np.float64],
+        num_wanted: int,
     ) -> list[NDArray[np.int64]]:
         """The same for many crops, by a matrix product."""
         lists = []
         for crops in blocks(len(emb_ND), _CROPS_AT_ONCE):
             best_NI = self._best_of_each(emb_ND[crops], side_N[crops])
-            for emb_D, side, best_I in zip(emb_ND[crops], side_N[crops], best_NI, strict=True):
-                wanted = min(num_wanted, self._num_fitting[int(side)])
-                limit = _limit(best_I, wanted, _tolerance(emb_D))
+            for best_I, side, tolerance in zip(
+                best_NI, side_N[crops].tolist(), tolerance_N[crops].tolist(), strict=True
+            ):
+                limit = _limit(best_I, min(num_wanted, self._num_fitting[side]), tolerance)
                 lists.append(np.flatnonzero(best_I >= limit))
         return lists
 
@@ -147,27 +166,38 @@ class Search:
         return np.asarray(best_IN.T)
 
     def _similarities(
-        self, emb_ND: NDArray[np.float32], side_N: NDArray[np.int64], listed: NDArray[np.int64]
+        self,
+        emb_ND: NDArray[np.float32],
+        side_N: NDArray[np.int64],
+        tolerance_N: NDArray[np.float64],
+        listed: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """Exactly, to the best exemplar of each listed individual: [N, L]."""
         similarity_NL = np.full((len(emb_ND), len(listed)), -np.inf, np.float32)
-        tolerance_N1 = np.array([[_tolerance(emb_D)] for emb_D in emb_ND])
-        own = [self._order_M[self._start_I[one] : self._start_I[one + 1]] for one in listed]
+        span_L = zip(
+            self._start_I[listed].tolist(), self._start_I[listed + 1].tolist(), strict=True
+        )
+        own = [self._order_M[start:end] for start, end in span_L]
         row_R = np.concatenate([_NONE, *own])
         place_R = np.repeat(np.arange(len(listed)), [len(rows) for rows in own])
         for block in blocks(len(row_R), _ROWS_AT_ONCE):
-            unit_BD, place_B = self.unit_rows(row_R[block]), place_R[block]
-            nearly_NB = emb_ND @ unit_BD.T
-            nearly_NB[side_N[:, None] * self._side_M[row_R[block]] == -1] = -np.inf
-            is_first_B = np.diff(place_B, prepend=-1) > 0
-            best_NS = np.maximum.reduceat(nearly_NB, np.flatnonzero(is_first_B), axis=1)
-            limit_NB = (best_NS - tolerance_N1)[:, np.cumsum(is_first_B) - 1]
-            crop_P, row_P = np.nonzero((nearly_NB >= limit_NB) & np.isfinite(nearly_NB))
-            exactly_P = _dots(emb_ND, crop_P, unit_BD, row_P)
+            row_B, place_B = row_R[block], place_R[block]
+            emb_BD = widen(self._codes(row_B))
+            nearly_NB = emb_ND @ emb_BD.T
+            nearly_NB *= self._inverse_M[row_B]
+            if side_N.any():
+                nearly_NB[side_N[:, None] * self._side_M[row_B] == -1] = -np.inf
+            is_close_NB = is_close(nearly_NB, place_B, tolerance_N)
+            close = np.flatnonzero(is_close_NB.any(axis=0))
+            emb_BD[close] = unit(emb_BD[close])
+            crop_P, row_P = np.nonzero(is_close_NB)
+            exactly_P = dots(emb_ND, crop_P, emb_BD, row_P)
             np.maximum.at(similarity_NL, (crop_P, place_B[row_P]), exactly_P)
         return similarity_NL
 
     def _codes(self, row_R: NDArray[np.int64]) -> NDArray[np.float16]:
+        if len(self._lists) == 1:
+            return self._lists[0].codes_PD.take(self._position_M[row_R], axis=0)
         codes_RD = np.empty((len(row_R), self._dim), np.float16)
         for number, one in enumerate(self._lists):
             mine = self._list_M[row_R] == number
@@ -177,6 +207,7 @@ class Search:
 
 def _lists(
     embeddings: Sequence[NDArray[np.float16]],
+    individual_M: NDArray[np.int64],
     side_M: NDArray[np.int64],
     embedding_dim: int,
     index: Any,
@@ -188,30 +219,19 @@ def _lists(
         held = row_Q[row_Q >= 0]
         rest = np.setdiff1d(rest, held)
         cells = Cells(index, row_Q)
-        lists.append(ExemplarList(embeddings, embedding_dim, held, side_M, cells))
-    return [*lists, ExemplarList(embeddings, embedding_dim, rest, side_M)]
+        lists.append(ExemplarList(embeddings, embedding_dim, held, individual_M, side_M, cells))
+    if len(rest) or not lists:
+        lists.append(ExemplarList(embeddings, embedding_dim, rest, individual_M, side_M))
+    return lists
 
 
-def best_similarity(
-    emb_ND: NDArray[np.float32],
-    side_N: NDArray[np.int64],
-    unit_MD: NDArray[np.float32],
-    side_M: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Of each crop, exactly, to the best of these exemplars (unit length); -inf where none fits."""
-    nearly_NM = emb_ND @ unit_MD.T
-    nearly_NM[side_N[:, None] * side_M == -1] = -np.inf
-    tolerance_N1 = np.array([[_tolerance(emb_D)] for emb_D in emb_ND])
-    limit_N1 = nearly_NM.max(axis=1, keepdims=True) - tolerance_N1
-    crop_P, row_P = np.nonzero((nearly_NM >= limit_N1) & np.isfinite(nearly_NM))
-    best_N = np.full(len(emb_ND), -np.inf, np.float32)
-    np.maximum.at(best_N, crop_P, _dots(emb_ND, crop_P, unit_MD, row_P))
-    return best_N
-
-
-def _tolerance(emb_D: NDArray[np.float32]) -> float:
-    """More than two similarities may lie the wrong way round by, each off by a float32 sum."""
-    return float(2.0 * _EPSILON * len(emb_D) * np.linalg.norm(emb_D))
+def _best_of_listed(found: list[Listed]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The individuals of these exemplars, ascending, and nearly their best similarities."""
+    individual_K = joined([one.individual_K for one in found])
+    listed, place_K = np.unique(individual_K, return_inverse=True)
+    best_L = np.full(len(listed), -np.inf, np.float32)
+    np.maximum.at(best_L, place_K, joined([one.similarity_K for one in found]))
+    return listed, best_L
 
 
 def _limit(best_L: NDArray[np.float32], wanted: int, tolerance: float) -> float:
@@ -221,17 +241,3 @@ def _limit(best_L: NDArray[np.float32], wanted: int, tolerance: float) -> float:
     if len(best_L) < wanted:
         return -np.inf
     return float(np.partition(best_L, -wanted)[-wanted]) - tolerance
-
-
-def _dots(
-    emb_ND: NDArray[np.float32],
-    crop_P: NDArray[np.intp],
-    unit_BD: NDArray[np.float32],
-    row_P: NDArray[np.intp],
-) -> NDArray[np.float32]:
-    """The products of these pairs, each summed by itself in float64."""
-    exactly_P = np.empty(len(crop_P), np.float32)
-    for block in blocks(len(crop_P), _PAIRS_AT_ONCE):
-        product_BD = emb_ND[crop_P[block]].astype(np.float64) * unit_BD[row_P[block]]
-        exactly_P[block] = product_BD.sum(axis=1)
-    return exactly_P

@@ -1,11 +1,12 @@
 """An index of a large gallery, which leads to the exemplars near a crop without seeing all.
 
-Exemplars are seen along their main directions only and parted into cells; a crop is compared with
-those in the cells nearest to it, and the best of these anew with all their numbers
-(edge/gallery/search_list.py). Built once, at a moment somebody chooses; kept in the state folder
-as a file that may be deleted at any time. Its name holds the encoder and the digest of its bytes:
-what is not whole or not of this encoder is not used. What was enrolled since is compared one by
-one until it is added; what the gallery no longer holds is skipped.
+Exemplars are seen along their main directions only, parted into cells and rounded to four bits a
+direction; a crop is compared with those in the cells nearest to it, and the best of these anew with
+all their numbers (edge/gallery/search_list.py). Built once, at a moment somebody chooses; kept in
+the state folder as a file that may be deleted at any time. Its name holds the encoder and the
+digest of its bytes: what is not whole, not of this encoder or not of this form is not used. What
+was enrolled since is compared one by one until it is added; what the gallery no longer holds is
+skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ NUM_DIRECTIONS = 80  # enough to list the nearest by (decision 0012)
 CELLS_PER_ROOT = 2.0  # cells for the root of the number of exemplars
 _SAMPLED_PER_CELL = 96
 _SAMPLED_FOR_DIRECTIONS = 50_000
+_SAMPLED_FOR_STEPS = 50_000
 _ROUNDS = 16  # of k-means
+# Of a normal distribution, in standard deviations: the 16 values that round it with the smallest
+# squared error (Max, 1960, table I).
+_HALF = (0.1284, 0.3881, 0.6568, 0.9424, 1.256, 1.618, 2.069, 2.733)
+_STEPS = np.array([*(-one for one in reversed(_HALF)), *_HALF])
 _MAX_GONE = 0.2  # share of exemplars the gallery no longer holds; beyond, built anew
 _BLOCK = 4096
 _DIGEST_BYTES = 1 << 22
@@ -53,9 +59,19 @@ def load(folder: Path, encoder_id: str, embedding_dim: int) -> Any:
     for file in sorted(folder.glob(f"{_stem(encoder_id)}-*.faiss")):
         if file.stem.rpartition("-")[2] == _digest(file):
             index = faiss.read_index(str(file))
-            if isinstance(index, _faiss.IndexIDMap) and index.d == embedding_dim:
+            if _has_form(index) and index.d == embedding_dim:
                 return index
     return None
+
+
+def _has_form(index: Any) -> bool:
+    """Whether it is built as here; those of a former program were not."""
+    if not isinstance(index, _faiss.IndexIDMap):
+        return False
+    turned = faiss.downcast_index(index.index)
+    return isinstance(turned, _faiss.IndexPreTransform) and isinstance(
+        faiss.downcast_index(turned.index), _faiss.IndexIVFPQFastScan
+    )
 
 
 def rows_of(index: Any, embeddings: Sequence[NDArray[np.float16]]) -> NDArray[np.int64]:
@@ -135,21 +151,29 @@ def remove(folder: Path, keep: Path | None = None) -> None:
 
 
 def _trained(embeddings: Sequence[NDArray[np.float16]], embedding_dim: int) -> Any:
-    """Directions and cells, of a sample of the embeddings, with nothing in them."""
-    directions = _directions(_sample(embeddings, _SAMPLED_FOR_DIRECTIONS))
-    turn = _faiss.LinearTransform(embedding_dim, len(directions), False)
+    """Directions, cells and steps, of a sample of the embeddings, with nothing in them."""
+    order = np.random.default_rng(0).permutation(len(embeddings))
+    directions = _directions(_wide(embeddings, order[:_SAMPLED_FOR_DIRECTIONS]))
+    num = len(directions)
+    num_cells = min(max(round(CELLS_PER_ROOT * len(embeddings) ** 0.5), 1), len(embeddings))
+    sample_SK = np.concatenate(
+        [
+            _wide(embeddings, order[block]) @ directions.T
+            for block in blocks(min(_SAMPLED_PER_CELL * num_cells, len(order)), _BLOCK)
+        ]
+    )
+    cells: Any = faiss.index_factory(
+        num, f"IVF{num_cells},PQ{num}x4fsr", faiss.METRIC_INNER_PRODUCT
+    )
+    centres_CK = _centres(sample_SK, num_cells)
+    cells.quantizer.add(centres_CK)
+    steps = _steps(sample_SK[:_SAMPLED_FOR_STEPS], cells.quantizer, centres_CK)
+    faiss.copy_array_to_vector(steps.ravel(), cells.pq.centroids)
+    cells.is_trained = True
+    turn = _faiss.LinearTransform(embedding_dim, num, False)
     faiss.copy_array_to_vector(directions.ravel(), turn.A)
     turn.is_trained = True
-    num_cells = max(round(CELLS_PER_ROOT * len(embeddings) ** 0.5), 1)
-    cells: Any = faiss.index_factory(
-        len(directions), f"IVF{num_cells},SQfp16", faiss.METRIC_INNER_PRODUCT
-    )
-    cells.cp.niter = _ROUNDS
-    cells.cp.min_points_per_centroid = 1
-    cells.cp.max_points_per_centroid = _SAMPLED_PER_CELL
-    index = _faiss.IndexIDMap(_faiss.IndexPreTransform(turn, cells))
-    index.train(_sample(embeddings, _SAMPLED_PER_CELL * num_cells))
-    return index
+    return _faiss.IndexIDMap(_faiss.IndexPreTransform(turn, cells))
 
 
 def _directions(emb_ND: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -158,9 +182,28 @@ def _directions(emb_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(vectors_DK[:, ::-1][:, :NUM_DIRECTIONS].T)
 
 
-def _sample(embeddings: Sequence[NDArray[np.float16]], num: int) -> NDArray[np.float32]:
-    rng = np.random.default_rng(0)
-    return _wide(embeddings, rng.permutation(len(embeddings))[:num])
+def _centres(sample_SK: NDArray[np.float32], num_cells: int) -> NDArray[np.float32]:
+    kmeans: Any = faiss.Kmeans(
+        sample_SK.shape[1],
+        num_cells,
+        niter=_ROUNDS,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=_SAMPLED_PER_CELL,
+    )
+    kmeans.train(sample_SK)
+    return np.asarray(kmeans.centroids)
+
+
+def _steps(
+    sample_SK: NDArray[np.float32], cells: Any, centres_CK: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The 16 values that a number is rounded to along each direction: [K, 16]. What is rounded is
+    the way from a cell's centre."""
+    _, cell_S1 = cells.search(sample_SK, 1)
+    away_SK = sample_SK - centres_CK[cell_S1[:, 0]]
+    steps = away_SK.mean(axis=0)[:, None] + away_SK.std(axis=0)[:, None] * _STEPS
+    return np.asarray(steps, np.float32)
 
 
 def _wide(

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 _faiss: Any = faiss  # its type stubs lack some of its classes and arguments
 BLOCK = 512  # rows widened at once: they stay in a core's cache
 SIDES = (-1, 0, 1)  # left, unknown, right
-_SHARE_PROBED = 0.055  # of the cells (decision 0012)
-_MIN_PROBED = 64
+_SHARE_PROBED = 0.15  # of the cells (decision 0012)
+_MIN_PROBED = 192  # fewer cells are larger ones, of which more are needed
 _SHIFT = 13  # float32 has 13 more bits behind the point
 _SIGN_AND_SHIFTED = np.int32(-0x70002000)  # 0x8FFFE000
 _SCALE = np.float32(2.0**112)  # float16 counts exponents from 15, float32 from 127
@@ -27,7 +27,7 @@ _SCALE = np.float32(2.0**112)  # float16 counts exponents from 15, float32 from 
 class Listed:
     """Exemplars near a crop."""
 
-    row_K: NDArray[np.int64]  # of the gallery
+    individual_K: NDArray[np.int64]  # whose they are
     similarity_K: NDArray[np.float32]  # nearly
     bound: float  # no exemplar that is not listed is nearer; an index may miss one
 
@@ -40,14 +40,15 @@ class Cells:
         self._index = index  # or else its parts go with it
         self._turn = faiss.downcast_index(index.index)
         self._is_held_Q = row_Q >= 0
-        self._position_Q = np.cumsum(self._is_held_Q) - 1
+        self._position_Q = None if self._is_held_Q.all() else np.cumsum(self._is_held_Q) - 1
         self._how: dict[int, Any] = {}
 
     def fit(self, side: int, fits_P: NDArray[np.bool_]) -> None:
         """Which of the list's exemplars fit a crop of that side."""
         num_cells = int(_faiss.extract_index_ivf(self._index).nlist)
         within = _faiss.SearchParametersIVF()
-        within.nprobe = max(int(num_cells * _SHARE_PROBED), _MIN_PROBED)
+        num_probed = max(int(num_cells * _SHARE_PROBED), _MIN_PROBED)
+        within.nprobe = min(num_probed, num_cells)
         fits_Q = np.zeros(len(self._is_held_Q), bool)
         fits_Q[self._is_held_Q] = fits_P
         if not fits_Q.all():
@@ -58,7 +59,8 @@ class Cells:
     def near(self, emb_D: NDArray[np.float32], side: int, num_wanted: int) -> NDArray[np.int64]:
         """Positions in the list of those that seem nearest; at most so many."""
         _, position_1K = self._turn.search(emb_D[None], num_wanted, params=self._how[side])
-        return np.asarray(self._position_Q[position_1K[0, position_1K[0] >= 0]])
+        place_K = position_1K[0, position_1K[0] >= 0]
+        return np.asarray(place_K if self._position_Q is None else self._position_Q[place_K])
 
 
 class ExemplarList:
@@ -69,10 +71,12 @@ class ExemplarList:
         embeddings: Sequence[NDArray[np.float16]],
         embedding_dim: int,
         row_P: NDArray[np.int64],  # of the gallery
+        individual_M: NDArray[np.int64],
         side_M: NDArray[np.int64],
         cells: Cells | None = None,
     ) -> None:
         self.row_P, self._cells = row_P, cells
+        self._individual_P = individual_M[row_P]
         self._flat = _flat_index([embeddings[row] for row in row_P.tolist()], embedding_dim)
         self.codes_PD = _codes_of(self._flat)
         lengths_P = np.ones(len(row_P), np.float32)
@@ -103,10 +107,10 @@ class ExemplarList:
         wanted = min(num_wanted, there)
         if not wanted:
             none = np.zeros(0, np.int64)
-            return Listed(row_K=none, similarity_K=none.astype(np.float32), bound=-np.inf)
+            return Listed(individual_K=none, similarity_K=none.astype(np.float32), bound=-np.inf)
         if self._cells is not None and wanted < there:
             position_K = self._cells.near(emb_D, side, wanted)
-            dot_K = widen(self.codes_PD[position_K]) @ emb_D
+            dot_K = widen(self.codes_PD.take(position_K, axis=0)) @ emb_D
         else:
             how = _faiss.SearchParameters()
             how.sel = self._selector.get(side)
@@ -114,7 +118,7 @@ class ExemplarList:
             found = position_1K[0] >= 0
             position_K, dot_K = position_1K[0, found], dot_1K[0, found]
         return Listed(
-            row_K=self.row_P[position_K],
+            individual_K=self._individual_P[position_K],
             similarity_K=dot_K * self.inverse_P[position_K],
             bound=-np.inf if wanted == there else self._bound(float(dot_K.min(initial=np.inf))),
         )
@@ -130,15 +134,19 @@ def selector_of(fits_P: NDArray[np.bool_]) -> Any:
 
 
 def _flat_index(embeddings: Sequence[NDArray[np.float16]], embedding_dim: int) -> Any:
-    """Compared one by one, in the order given."""
-    index = faiss.index_factory(embedding_dim, "SQfp16", faiss.METRIC_INNER_PRODUCT)
+    """Compared one by one, in the order given. They are written into its memory as they are:
+    faiss would take them widened, and narrow them again."""
+    index: Any = faiss.index_factory(embedding_dim, "SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index.codes.resize(len(embeddings) * embedding_dim * np.dtype(np.float16).itemsize)
+    index.ntotal = len(embeddings)
+    codes_PD = _codes_of(index)
     for block in blocks(len(embeddings), BLOCK):
-        index.add(widen(np.stack(embeddings[block])))
+        np.stack(embeddings[block], out=codes_PD[block])
     return index
 
 
 def _codes_of(flat: Any) -> NDArray[np.float16]:
-    """The index's own memory, [P, D]; it must not grow meanwhile."""
+    """The index's own memory, [P, D]; it must not grow from here on."""
     if not flat.ntotal:
         return np.zeros((0, flat.d), np.float16)
     codes = faiss.rev_swig_ptr(flat.codes.data(), flat.codes.size())
@@ -153,6 +161,10 @@ def widen(values: NDArray[np.float16]) -> NDArray[np.float32]:
     wide = bits.view(np.float32)
     wide *= _SCALE
     return wide
+
+
+def joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def blocks(length: int, size: int) -> Iterator[slice]:

@@ -183,8 +183,9 @@ def test_an_index_and_what_it_does_not_know_yet_find_what_comparing_with_all_fin
     )
 
 
-def test_few_cells_lead_to_the_nearest_animal():
+def test_few_cells_lead_to_the_nearest_animal(monkeypatch):
     """Of 20,000 exemplars those in 64 of 283 cells are looked at."""
+    monkeypatch.setattr(search_list, "_MIN_PROBED", 64)
     rng = np.random.default_rng(12)
     emb_MD, individual_M, side_M = herd(rng, 1000, 20_000, spread=0.8)
     flat = Search(list(emb_MD), individual_M, side_M, DIM)
@@ -263,6 +264,65 @@ def test_an_index_file_that_is_damaged_or_of_another_encoder_is_not_used(large, 
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     assert search_index.load(tmp_path, "e" * 64, DIM) is None
+
+
+@pytest.mark.parametrize("form", ["IVF20,SQfp16", "IVF20,PQ48x4fsr", "PCA24,IVF20,SQfp16"])
+def test_an_index_file_of_another_form_is_not_used_and_goes(large, tmp_path, form):
+    """What programs before this one made: whole, of this encoder, and built otherwise."""
+    former = faiss.index_factory(DIM, f"IDMap,{form}", faiss.METRIC_INNER_PRODUCT)
+    former.train(large[0][:1900].astype(np.float32))
+    former.add_with_ids(large[0][:1900].astype(np.float32), np.arange(1900))
+    search_index.save(former, tmp_path, "e" * 64)
+    assert search_index.load(tmp_path, "e" * 64, DIM) is None
+    now = search_index.save(large[3], tmp_path, "e" * 64)
+    assert search_index.load(tmp_path, "e" * 64, DIM) is not None
+    assert list(tmp_path.iterdir()) == [now]
+
+
+def test_a_loaded_index_lists_only_what_is_held_and_fits(large, tmp_path):
+    """Flanks and exemplars that are gone are left out by the index itself, before it counts."""
+    emb_MD, _, side_M, index = large
+    search_index.save(index, tmp_path, "e" * 64)
+    loaded = search_index.load(tmp_path, "e" * 64, DIM)
+    kept = np.flatnonzero(np.arange(1900) % 3 > 0)
+    row_Q = np.full(1900, -1)
+    row_Q[kept] = np.arange(len(kept))
+    cells = search_list.Cells(loaded, row_Q)
+    for side in SIDES.tolist():
+        fits_P = side_M[kept] * side != -1
+        cells.fit(side, fits_P)
+        for crop in emb_MD[:1900:100].astype(np.float32):
+            position_K = cells.near(crop, side, 50)
+            assert len(set(position_K.tolist())) == 50
+            assert fits_P[position_K].all()
+            dots_P = np.where(fits_P, emb_MD[kept].astype(np.float32) @ crop, -np.inf)
+            assert dots_P.argmax() in position_K
+
+
+def test_an_index_that_holds_all_needs_no_other_list(large):
+    emb_MD, individual_M, side_M, index = large
+    by_index = Search(list(emb_MD[:1900]), individual_M[:1900], side_M[:1900], DIM, index)
+    assert by_index.num_one_by_one == 0
+    flat = Search(list(emb_MD[:1900]), individual_M[:1900], side_M[:1900], DIM)
+    for row in range(0, 1900, 190):
+        asked = (emb_MD[[row]].astype(np.float32), np.zeros(1, np.int64), WANTED)
+        assert as_tables(by_index.nearest(*asked)) == as_tables(flat.nearest(*asked))
+
+
+def test_a_number_is_rounded_to_one_of_sixteen_near_it(large):
+    """Along each direction, the way from the cell's centre; the mean square is to its variance."""
+    emb_MD, index = large[0], large[3]
+    turned = faiss.downcast_index(index.index)
+    cells = faiss.downcast_index(turned.index)
+    seen_PK = faiss.downcast_VectorTransform(turned.chain.at(0)).apply(
+        emb_MD[:1900].astype(np.float32)
+    )
+    _, cell_P1 = cells.quantizer.search(seen_PK, 1)
+    centre_PK = faiss.downcast_index(cells.quantizer).reconstruct_n(0, cells.nlist)[cell_P1[:, 0]]
+    away_PK = seen_PK - centre_PK
+    rounded_PK = cells.pq.decode(cells.pq.compute_codes(away_PK))
+    error_K = ((rounded_PK - away_PK) ** 2).mean(axis=0)
+    assert (error_K < 0.015 * away_PK.var(axis=0)).all()
 
 
 def test_a_new_index_file_takes_the_place_of_the_one_before(large, tmp_path):
