@@ -125,6 +125,9 @@ def frame_part() -> dict[str, Any]:
     ways = {
         "frame": frame(),
         "one crop, this search": lambda: ours.nearest(crop(), sides_N[:1], NEAREST_ANIMALS),
+        "a visit of three crops, this search": lambda: ours.nearest(
+            np.concatenate([crop(), crop(), crop()]), sides_N[:3], NEAREST_ANIMALS
+        ),
         "one crop, faiss float32, 12 exemplars": lambda: flat.search(crop(), 12),
         "one crop, numpy float32, all animals": lambda: by_numpy(wide_MD, own_M, crop()),
         "32 crops, this search, together": lambda: ours.nearest(crops_ND, sides_N, NEAREST_ANIMALS),
@@ -139,7 +142,10 @@ def frame_part() -> dict[str, Any]:
         "exemplars": 10_000,
         "width": 2048,
         "ms": ms,
-        "search / frame": ratios(one, "frame"),
+        "search of a lone crop / frame": ratios(one, "frame"),
+        "search of a crop of three / frame": round(
+            ratios("a visit of three crops, this search", "frame") / 3, 4
+        ),
         "faiss float32 / search": ratios("one crop, faiss float32, 12 exemplars", one),
         "one by one / together": ratios(
             "32 crops, this search, one by one", "32 crops, this search, together"
