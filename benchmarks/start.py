@@ -49,8 +49,10 @@ _WHOLE = Box(x=0.0, y=0.0, width=1.0, height=1.0, relative=True)
 _FIRST_EMBEDDING = """
 import sys, time
 from pathlib import Path
-import numpy as np
-from edge.compute.opening import Place, open_here
+from edge.commands.loading import loading
+with loading():
+    import numpy as np
+    from edge.compute.opening import Place, open_here
 cache = Path(sys.argv[2]) if sys.argv[2] else None
 encoder = open_here(Path(sys.argv[1]), Place(provider="cpu", num_threads=1, cache=cache))
 spec = encoder.manifest.input

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge.decide import rank
 from edge.gallery.gallery import SIDES, Beside, fill_gaps
+from edge.identity.row_buffer import RowBuffer
 from edge.pictures import Flank
 from edge.record import store_provisional
 from edge.record.store import Store
@@ -24,7 +25,7 @@ class Newcomers:
 
     def __init__(self) -> None:
         self._frames: list[ProvisionalFrame] = []
-        self._emb_MD: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._embeddings = RowBuffer(KEPT_FRAMES)
         self._read_at: object = None  # the encoder and the version of the database
 
     def read(self, store: Store, encoder_id: str) -> None:
@@ -74,7 +75,8 @@ class Newcomers:
         own_M = np.array([number_of[self._frames[row].individual_id] for row in row_M], np.int64)
         side_M = np.array([SIDES[self._frames[row].flank] for row in row_M], np.int64)
         side_N1 = np.array([[SIDES[one]] for one in flanks], np.int64)
-        similarity_NM = (emb_ND @ self._emb_MD.T)[:, row_M]
+        emb_MD = self._embeddings.rows
+        similarity_NM = (emb_ND @ emb_MD.T)[:, row_M]
         similarity_NM[side_N1 * side_M == -1] = -np.inf
         best_IN = np.full((len(animals), len(flanks)), -np.inf, np.float32)
         np.maximum.at(best_IN, own_M, similarity_NM.T)
@@ -84,7 +86,7 @@ class Newcomers:
         ranking = rank([animals[one] for one in fitting], fill_gaps(best_IN[fitting].T), qualities)
         best = ranking.individual_ids[0]
         mine_M = own_M == number_of[best]
-        return Beside(individual_id=best, emb_MD=self._emb_MD[row_M[mine_M]], side_M=side_M[mine_M])
+        return Beside(individual_id=best, emb_MD=emb_MD[row_M[mine_M]], side_M=side_M[mine_M])
 
     def _rows_but(self, event_id: str) -> list[int]:
         return [row for row, one in enumerate(self._frames) if one.event_id != event_id]
@@ -94,12 +96,11 @@ class Newcomers:
         frames = frames[::-1]
         if not frames and len(kept) == len(self._frames):
             return
-        parts = [self._emb_MD[kept]] if kept else []
+        self._embeddings.keep(kept)
         if frames:
-            parts.append(_unit_rows(frames))
+            self._embeddings.append(_unit_rows(frames))
         everything = [*(self._frames[row] for row in kept), *frames]
         self._frames = everything[-KEPT_FRAMES:]
-        self._emb_MD = np.concatenate(parts)[-KEPT_FRAMES:] if parts else self._emb_MD[:0]
 
 
 def _unit_rows(frames: Sequence[ProvisionalFrame]) -> NDArray[np.float32]:

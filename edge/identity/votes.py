@@ -38,7 +38,9 @@ def votes(
         row_BK = row_NK[start : start + _BLOCK]
         similarity_BK = np.take_along_axis(fitting_NM[start : start + _BLOCK], row_BK, axis=1)
         crop_B1 = np.arange(start, start + len(row_BK))[:, None]
-        np.add.at(share_NI, (crop_B1, own_M[row_BK]), _weights(similarity_BK, emb_MD[row_BK]))
+        np.add.at(
+            share_NI, (crop_B1, own_M[row_BK]), _weights(similarity_BK, _products(emb_MD, row_BK))
+        )
     return ((best_NI + share_NI) / 2).astype(np.float32)
 
 
@@ -49,11 +51,21 @@ def _nearest_animals(best_NI: NDArray[np.float32]) -> NDArray[np.bool_]:
     return near_NI & np.isfinite(best_NI)
 
 
+def _products(emb_MD: NDArray[np.float32], row_BK: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Of each crop's pictures with each other; all with all where that is less work."""
+    num_crops, num_pictures = row_BK.shape
+    if len(emb_MD) ** 2 <= num_crops * num_pictures**2:
+        product_MM = emb_MD @ emb_MD.T
+        return np.asarray(product_MM[row_BK[:, :, None], row_BK[:, None, :]])
+    emb_BKD = emb_MD[row_BK]
+    return np.asarray(emb_BKD @ emb_BKD.transpose(0, 2, 1))
+
+
 def _weights(
-    similarity_BK: NDArray[np.float32], emb_BKD: NDArray[np.float32]
+    similarity_BK: NDArray[np.float32], product_BKK: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Of each picture in its crop's vote; 0 for those that must not be compared."""
-    kernel_BKK = np.exp((emb_BKD @ emb_BKD.transpose(0, 2, 1)).astype(np.float64) - 1)
+    kernel_BKK = np.exp(product_BKK.astype(np.float64) - 1)
     kernel_BKK += _RIDGE * np.eye(similarity_BK.shape[1])
     out_BK = ~np.isfinite(similarity_BK)
     if out_BK.any():

@@ -164,7 +164,10 @@ class Watch:
         """The number of files that were not finished."""
         num_files, num_tried, num_done = len(work), 0, 0
         started = time.monotonic()
-        with Progress(disable=num_files < _LONG_BACKLOG, transient=True) as progress:
+        progress = Progress(transient=True)
+        is_seen = progress.console.is_terminal
+        progress.disable = not is_seen or num_files < _LONG_BACKLOG  # it draws ten times a second
+        with progress:
             bar = progress.add_task("pictures", total=num_files)
             held: list[Learned] = []
             for batch, begun, following in self._begun(work, until):
@@ -182,7 +185,7 @@ class Watch:
                 self._tell_sightings(result.events)
                 progress.advance(bar, len(batch))
                 num_told, num_tried = num_tried // _TELL_EVERY, num_tried + len(batch)
-                if not progress.console.is_terminal and num_tried // _TELL_EVERY > num_told:
+                if not is_seen and num_tried // _TELL_EVERY > num_told:
                     self._tell(f"{num_tried} of {num_files} pictures")
         self._is_cut_short = num_tried < num_files
         return num_files - num_done

@@ -38,7 +38,7 @@ def judge() -> Judge:
 
 
 def kept(found: Newcomers) -> list[tuple]:
-    pairs = zip(found._frames, found._emb_MD, strict=True)
+    pairs = zip(found._frames, found._embeddings.rows, strict=True)
     return sorted((one.event_id, one.individual_id, emb_D.tobytes()) for one, emb_D in pairs)
 
 
