@@ -9,6 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 
 from edge.decoding.limits import OPENCV_LIMITS
@@ -20,10 +23,28 @@ def start_server() -> None:
     """Returns at once; does nothing where it runs already. Call it in the main thread."""
     os.environ.update(OPENCV_LIMITS)
     multiprocessing.set_forkserver_preload(_PRELOADED)
-    resource_tracker.ensure_running()  # which the server needs; starting it lets signals in again
-    # Ctrl-C goes to the whole group: it is the watch's to act on, and no trace of this process's.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _importing_nothing_from_here():
+        resource_tracker.ensure_running()  # the server needs it; starting it lets signals in again
+        # Ctrl-C goes to the whole group: it is the watch's to act on, and no trace of the server's.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _importing_nothing_from_here() -> Iterator[None]:
+    """Python looks into the current folder first for what such processes import. That folder may be
+    the inbox, where anybody who uploads pictures could put a numpy.py."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # also for a server that is started anew
+    if sys.version_info >= (3, 11):
+        yield
+        return
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    os.chdir("/")
     try:
-        forkserver.ensure_running()
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.fchdir(here)
+        os.close(here)

@@ -118,6 +118,27 @@ def test_a_killed_fork_server_costs_nothing() -> None:
         assert pool.call(os.getppid).result() != server
 
 
+def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    for name in ("numpy", "socket", "edge", "signal", "cv2"):
+        (tmp_path / "inbox" / f"{name}.py").write_text(
+            "import os\nos.close(os.open('../been here', os.O_CREAT))\nraise SystemExit\n"
+        )
+    program = tmp_path / "main.py"
+    program.write_text(
+        "import os\n"
+        "from edge.decoding.guard import DecodePool\n"
+        "with DecodePool(1) as pool:\n"
+        "    print(pool.call(os.getcwd).result())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=tmp_path / "inbox", capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout
+    assert not (tmp_path / "been here").exists()
+
+
 def test_ctrl_c_while_the_server_loads_is_for_its_user_alone(tmp_path: Path) -> None:
     program = tmp_path / "main.py"
     program.write_text(
