@@ -105,7 +105,7 @@ bench-identity: env  ## names, ghosts and stated rates on real animals (DATA= RU
 	@$(PY) benchmarks/identity.py --data $(DATA) --runs $(RUNS) --out benchmarks/results/identity \
 	    $(if $(FULL),--full)
 
-bench-search: env  ## searching a gallery: time beside a frame, recall of a graph, memory; 1,000,000 exemplars with FULL=1
+bench-search: env  ## searching a gallery: time beside a frame, recall of an index, memory; 1,000,000 exemplars with FULL=1
 	@$(PY) benchmarks/search.py --out benchmarks/results/search $(if $(FULL),--full)
 
 bench-detect: env  ## animals found by motion on drawn worlds, by a detector on real ones (CAMERA_TRAP=); ten worlds with FULL=1
