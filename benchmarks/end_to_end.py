@@ -12,7 +12,6 @@ the same program finished there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ import machine
 import numpy as np
 import typer
 from ceiling import Arrangement
+from finished_rounds import digest_of, finished_rounds
 from machine import ratio, write_json
 from photos import Photos, draw_small, make_photos
 from speed_models import MODELS, SpeedModel, make_file
@@ -79,6 +79,10 @@ class Extras:
 
     def add(self, name: str, ran: machine.Ran, num: int) -> None:
         self.times.setdefault(name, []).append(1000 * ran.seconds / num)
+
+    @property
+    def num_rounds(self) -> int:
+        return len(self.times.get("alone", []))
 
     @property
     def busy_loss(self) -> float:
@@ -137,9 +141,15 @@ def main(
         if only in (None, f"{chosen.name} {precision}")
     ]
     extras = Extras(times={})
-    form = {"program": _digest(HERE.parent / "edge"), "share": share, "rounds": rounds}
-    num_done = _taken_up(out / "end_to_end.json", form, cases, extras) if full else 0
-    for number in range(num_done, rounds):
+    form = {"program": digest_of(HERE.parent / "edge"), "share": share, "rounds": rounds}
+    labels = [case.label for case in cases]
+    done = finished_rounds(out / "end_to_end.json", form, labels) if full else None
+    if done:
+        for case in cases:
+            case.times.update(done.times[case.label])
+        extras.times.update(done.extras)
+        print(f"{extras.num_rounds} of {rounds} rounds were finished before", flush=True)
+    for number in range(extras.num_rounds, rounds):
         for case in cases:
             print(f"round {number + 1} of {rounds}: {case.label}", flush=True)
             _round(bench, case)
@@ -148,31 +158,6 @@ def main(
         write_json(out / "end_to_end.json", {"form": form, **content})
     shown = table({case.label: case.times for case in cases}, WANTED)
     print(f"\n{shown}\n\n{extras.words()}\n\nfigures: {out / 'end_to_end.json'}")
-
-
-def _digest(package: Path) -> str:
-    """Of its source files: another program's rounds are not gone on with."""
-    found = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        found.update(file.read_bytes())
-    return found.hexdigest()
-
-
-def _taken_up(table: Path, form: dict[str, Any], cases: list[Case], extras: Extras) -> int:
-    """The rounds that were finished in this form, their times taken over."""
-    if not table.is_file():
-        return 0
-    before = json.loads(table.read_text(encoding="utf-8"))
-    times = before["milliseconds_a_photo"]
-    if before.get("form") != form or set(times) != {case.label for case in cases}:
-        return 0
-    for case in cases:
-        of_case = times[case.label]
-        case.times.update({name: each for name, each in of_case.items() if name != "photos"})
-    extras.times.update(
-        {name: each for name, each in before["extras"].items() if name != "busy_core_loss"}
-    )
-    return len(extras.times["alone"])
 
 
 def _case(bench: Bench, chosen: SpeedModel, precision: str, numbers: dict[str, int]) -> Case:

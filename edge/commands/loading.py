@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """A sixth less time for a start: Python searches neither while it loads nor when it ends."""
+    """A sixth less time to load and to end: Python searches neither meanwhile nor then."""
     gc.disable()
     try:
         yield

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from edge.decoding.header import check_size
-from edge.decoding.limits import FFMPEG_FORMATS
+from edge.decoding.limits import FFMPEG_OPTIONS
 from edge.decoding.liveliest import Liveliest
 from edge.errors import MediaError
 from edge.preprocess import Image
@@ -67,7 +67,7 @@ class Clip:
 
     def __init__(self, data: bytes) -> None:
         """Raises MediaError where ffmpeg cannot open it or its pictures are too large."""
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"format_whitelist;{FFMPEG_FORMATS}"
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = FFMPEG_OPTIONS
         descriptor = _in_memory(data)
         try:
             # A name of our own making, that leads nowhere else. (OpenCV 5.0 can read a stream

@@ -142,7 +142,7 @@ def _columns(row_RWC: Image) -> NDArray[np.float32]:
 
 
 def _put_means(row_RWC: Image, out_RKC: NDArray[np.float32]) -> None:
-    """Of each column in each row, by a product: ten times as fast as area averaging."""
+    """Of each column in each row, by a product: three times as fast as area averaging."""
     num_rows, count, _ = out_RKC.shape
     width = row_RWC.shape[1] // count
     weights = np.tile(_TO_YCC.T / np.float32(width), (width, 1))
